@@ -1,0 +1,133 @@
+/**
+ * Every limit on what comes from outside, and every size of our own buffers, in one place.
+ * Sizes are bytes, times are milliseconds, unless the name says otherwise.
+ */
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+export const limits = {
+  /** One read or write of bulk content. */
+  chunk: 1 * MiB,
+  /** Staged bytes between two early flushes: bounds dirty pages, so that the last fsync is short. */
+  flushEvery: 32 * MiB,
+  /** Bytes of a resumable writer that a killed process or a power cut may cost at most. */
+  checkpointEvery: 64 * MiB,
+  /** How long to wait while other processes set up or clean up their folders of partial files. */
+  partialLockWait: 30_000,
+  /** Resumable partial files that nobody came back for. */
+  partialRetention: 14 * 24 * 3600_000,
+  /** Kept free on the data directory's file system when an import asks for space. */
+  spaceReserve: 64 * MiB,
+
+  /** Sidecars, signatures, keys: read whole, so bounded. An aggregated sha256sum.txt of a vendor is a few KiB. */
+  checksumFile: 1 * MiB,
+  checksumLines: 10_000,
+  signatureFile: 64 * KiB,
+  keyFile: 1 * MiB,
+  /** OpenPGP packets of a signature file (each may be one signature) and of a key file. */
+  signaturePackets: 64,
+  keyPackets: 10_000,
+
+  /** A vendor's version or file name (vendor.md C1). */
+  releaseName: 255,
+  /** Digits of one number in a release name: below 2^53, so numbers stay exact in JSON and in npm's semver. */
+  releaseDigits: 15,
+  /** A range of releases, such as `>=6.2 <6.3`. */
+  releaseRange: 1024,
+
+  hunt: {
+    depth: 12,
+    entries: 1_000_000,
+  },
+
+  iso: {
+    directoryBytes: 64 * MiB,
+    directoryDepth: 256,
+    entries: 1_000_000,
+    continuationAreas: 64,
+    symlinkBytes: 4 * KiB,
+    nameBytes: 1 * KiB,
+    volumeDescriptors: 64,
+    extents: 4096,
+    /** One read of a directory. */
+    directoryChunk: 64 * KiB,
+    /** Continuation areas of one walk, taken together, each counted as at least `continuationFloor`. */
+    continuationBytes: 256 * MiB,
+    continuationFloor: 256,
+    /** Read of a file that describes the image (.treeinfo, .discinfo, manifest), and kept of it. */
+    factsBytes: 64 * KiB,
+    facts: 64,
+    factLength: 256,
+  },
+
+  /** Entries of a tar whose headers are walked to see that it is whole. */
+  tarEntries: 1_000_000,
+
+  path: {
+    bytes: 1024,
+    depth: 32,
+  },
+
+  http: {
+    headerBytes: 16 * KiB,
+    headersTimeout: 20_000,
+    /** A request has no body here; whoever sends slowly is cut. */
+    requestTimeout: 30_000,
+    keepAliveTimeout: 65_000,
+    /** No byte accepted by the client for this long. */
+    idleTimeout: 120_000,
+    connections: 20_000,
+    ranges: 32,
+    /** How long a drain waits for responses under way. */
+    drainTimeout: 30_000,
+    pageSize: 1000,
+    headerFields: 100,
+    /** A request's body is never read; up to this size it is skipped, above it the connection is closed. */
+    requestBody: 64 * KiB,
+    /** Read buffers of all responses together, beside one of the smallest size for each connection. */
+    buffers: 64 * MiB,
+    /** One read buffer: what a slow client gets, what every client begins with. `chunk` is the largest. */
+    smallBuffer: 16 * KiB,
+    firstBuffer: 64 * KiB,
+    /** A client that takes longer than this for one buffer is slow: it gets smaller ones. */
+    slowWrite: 50,
+  },
+
+  cache: {
+    /** Largest body kept in memory. */
+    body: 1 * MiB,
+    /** Largest body that also is kept as a string, so that head and body leave in one write. */
+    text: 12 * KiB,
+    /** Path lookups kept in memory. */
+    lookups: 50_000,
+    /** Blobs kept open between requests. */
+    openBlobs: 64,
+    /** An open blob that nobody reads for this long is closed: a deleted file keeps its space until then. */
+    openBlobIdle: 10_000,
+  },
+
+  /** Blobs hashed at the same time because their stamp changed. */
+  proofs: 2,
+
+  catalog: {
+    /** How long a writer waits for another process's transaction. */
+    busyTimeout: 60_000,
+    /** How long it sleeps at most before it asks for the lock again. */
+    busyPoll: 25,
+    /** Prepared statements kept. */
+    statements: 200,
+    /** Rows read or removed at a time. */
+    page: 500,
+    /** A long job lets others have the lock after this time. */
+    turn: 250,
+    /** The write-ahead log is cut to this after a large transaction. */
+    journal: 64 * MiB,
+    /** Damaged rows that a check names. */
+    findings: 100,
+  },
+
+  config: {
+    bytes: 1 * MiB,
+  },
+} as const;
