@@ -28,6 +28,8 @@ export const limits = {
   /** OpenPGP packets of a signature file (each may be one signature) and of a key file. */
   signaturePackets: 64,
   keyPackets: 10_000,
+  /** How far a signature may be dated ahead of our clock: clocks are wrong, on both sides. */
+  clockTolerance: 24 * 3600_000,
 
   /** A vendor's version or file name (vendor.md C1). */
   releaseName: 255,
@@ -55,6 +57,8 @@ export const limits = {
     /** Continuation areas of one walk, taken together, each counted as at least `continuationFloor`. */
     continuationBytes: 256 * MiB,
     continuationFloor: 256,
+    /** All files together, in sizes of the image: hard links share their bytes, but files that overlap a thousandfold are a trap. */
+    contentTimes: 100,
     /** Read of a file that describes the image (.treeinfo, .discinfo, manifest), and kept of it. */
     factsBytes: 64 * KiB,
     facts: 64,
@@ -101,6 +105,8 @@ export const limits = {
     text: 12 * KiB,
     /** Path lookups kept in memory. */
     lookups: 50_000,
+    /** How long requests go by one look at the catalog's version: shorter than any commit takes. */
+    versionAge: 0.2,
     /** Blobs kept open between requests. */
     openBlobs: 64,
     /** An open blob that nobody reads for this long is closed: a deleted file keeps its space until then. */

@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { readAhead } from '../../../src/repo/blobs/read-ahead.ts';
+import { pattern } from '../../conformance/blob-store.ts';
+
+const bytes = pattern(10_000, 1);
+
+function sourceOf(content: Uint8Array, log: string[] = []) {
+  return {
+    async readAt(into: Uint8Array, position: number): Promise<number> {
+      log.push(`read ${position}`);
+      const piece = content.subarray(position, position + into.byteLength);
+      into.set(piece);
+      return piece.length;
+    },
+  };
+}
+
+async function collect(range: { start: number; end: number }, chunk: number, content = bytes): Promise<Uint8Array> {
+  const pieces: Buffer[] = [];
+  for await (const piece of readAhead(sourceOf(content), range, chunk)) pieces.push(Buffer.from(piece));
+  return new Uint8Array(Buffer.concat(pieces));
+}
+
+test('a range is read whole, whatever the chunk', async () => {
+  for (const chunk of [1, 7, 1000, 9_999, 10_000, 10_001, 50_000]) {
+    const range = chunk === 1 ? { start: 9_000, end: 9_100 } : { start: 123, end: 9_877 };
+    assert.deepEqual(await collect(range, chunk), bytes.subarray(range.start, range.end));
+  }
+  assert.deepEqual(await collect({ start: 5, end: 5 }, 10), new Uint8Array());
+});
+
+test('a source that ends early ends the reading', async () => {
+  assert.deepEqual(await collect({ start: 0, end: 10_000 }, 300, bytes.subarray(0, 1000)), bytes.subarray(0, 1000));
+});
+
+test('the next piece is asked for before this one is done with', async () => {
+  const log: string[] = [];
+  for await (const piece of readAhead(sourceOf(bytes, log), { start: 0, end: 3000 }, 1000))
+    log.push(`got ${piece.length}`);
+  assert.deepEqual(log, ['read 0', 'read 1000', 'got 1000', 'read 2000', 'got 1000', 'got 1000']);
+});
+
+test('an error of the source comes through, after the pieces before it', async () => {
+  const seen: number[] = [];
+  const source = {
+    readAt: async (into: Uint8Array, position: number) => {
+      if (position >= 2000) throw new Error('the medium was pulled');
+      return into.byteLength;
+    },
+  };
+  await assert.rejects(async () => {
+    for await (const piece of readAhead(source, { start: 0, end: 9000 }, 1000)) seen.push(piece.length);
+  }, /pulled/);
+  assert.deepEqual(seen, [1000, 1000]);
+});
+
+test('who stops early may close the source at once', async () => {
+  let running = 0;
+  const source = {
+    readAt: async (into: Uint8Array) => {
+      running++;
+      await new Promise(setImmediate);
+      running--;
+      return into.byteLength;
+    },
+  };
+  for await (const piece of readAhead(source, { start: 0, end: 9000 }, 1000)) {
+    assert.equal(piece.length, 1000);
+    break;
+  }
+  assert.equal(running, 0);
+});
