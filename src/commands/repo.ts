@@ -1,0 +1,130 @@
+import type { Command } from 'commander';
+import { AirlockError } from '../errors.ts';
+import type { RepositoryKind } from '../repo/catalog/artifact.ts';
+import type { Catalog, Repository } from '../repo/catalog/catalog.ts';
+import { appAction, wholeNumber } from './command.ts';
+import { formatTable, formatTime } from './format.ts';
+
+const KINDS: readonly RepositoryKind[] = ['file', 'rpm', 'policy'];
+
+/** `repo list | show | revisions | publish | create`. */
+export function repoCommands(program: Command): void {
+  const parent = program.command('repo').description('repositories and their revisions');
+
+  const list = parent
+    .command('list')
+    .description('list the repositories')
+    .addHelpText('after', '\nExample:\n  airlock repo list');
+  appAction(list, async ({ catalog }) => {
+    const repositories = await catalog.repositories();
+    return {
+      json: repositories,
+      text: formatTable(
+        ['Name', 'Kind', 'Revision'],
+        repositories.map(({ name, kind, published }) => [name, kind, String(published)]),
+      ),
+    };
+  });
+
+  const show = parent
+    .command('show')
+    .argument('<name>')
+    .description('show what a repository holds')
+    .addHelpText('after', '\nExample:\n  airlock repo show images');
+  appAction<[string]>(show, async ({ catalog }, _session, name) => {
+    const repository = await requireRepository(catalog, name);
+    const entries = [];
+    for await (const entry of catalog.entries(name, repository.published)) entries.push(entry);
+    return {
+      json: {
+        ...repository,
+        entries: entries.map(({ path, artifact: { digest, size, kind, verification }, modified }) => ({
+          path,
+          kind,
+          size,
+          digest,
+          modified,
+          verification,
+        })),
+      },
+      text: formatTable(
+        ['Path', 'Size', 'Verified', 'Digest'],
+        entries.map(({ path, artifact: { size, digest, verification } }) => [
+          path,
+          String(size),
+          verification.status,
+          digest,
+        ]),
+      ),
+    };
+  });
+
+  const revisions = parent
+    .command('revisions')
+    .argument('<name>')
+    .description('list the revisions of a repository, newest first')
+    .addHelpText('after', '\nExample:\n  airlock repo revisions images');
+  appAction<[string]>(revisions, async ({ catalog }, _session, name) => {
+    const { published } = await requireRepository(catalog, name);
+    const all = await catalog.revisions(name);
+    return {
+      json: all.map((revision) => ({ ...revision, published: revision.number === published })),
+      text: formatTable(
+        ['Revision', 'Date', 'Added', 'Removed', 'Reason'],
+        all.map(({ number, createdAt, put, removed, reason }) => [
+          `${number}${number === published ? ' (published)' : ''}`,
+          formatTime(createdAt),
+          String(put),
+          String(removed),
+          reason,
+        ]),
+      ),
+    };
+  });
+
+  const publish = parent
+    .command('publish')
+    .argument('<name>')
+    .argument('<revision>', 'as "repo revisions" shows it', wholeNumber)
+    .description('publish a new revision equal to an older one')
+    .addHelpText('after', '\nExample:\n  airlock repo publish images 3');
+  appAction<[string, number]>(publish, async ({ catalog }, _session, name, revision) => {
+    const published = await catalog.transaction((tx) => tx.publishAgain(name, revision));
+    return {
+      json: { repository: name, published, equals: revision },
+      text: `${name} is at revision ${published} now, equal to ${revision}.`,
+    };
+  });
+
+  const create = parent
+    .command('create')
+    .argument('<name>')
+    .requiredOption('--kind <kind>', KINDS.join(', '))
+    .description('make an empty repository')
+    .addHelpText('after', '\nExample:\n  airlock repo create tools --kind file');
+  appAction<[string, { kind: string }]>(create, async ({ catalog }, _session, name, { kind }) => {
+    const known = KINDS.find((each) => each === kind);
+    if (known === undefined)
+      throw new AirlockError(
+        'usage.invalid',
+        `A repository is of kind ${KINDS.join(', ')}, not ${JSON.stringify(kind)}.`,
+      );
+    if ((await catalog.repository(name)) !== undefined) {
+      throw new AirlockError(
+        'repository.exists',
+        `There is a repository ${name} already. "airlock repo show ${name}" shows it.`,
+      );
+    }
+    const repository = await catalog.transaction((tx) => tx.ensureRepository(name, known));
+    return { json: repository, text: `Made the repository ${name}.` };
+  });
+}
+
+async function requireRepository(catalog: Catalog, name: string): Promise<Repository> {
+  const repository = await catalog.repository(name);
+  if (repository !== undefined) return repository;
+  throw new AirlockError(
+    'repository.not-found',
+    `There is no repository ${JSON.stringify(name)}. "airlock repo list" shows those there are.`,
+  );
+}

@@ -1,0 +1,60 @@
+import type { Command } from 'commander';
+import { AirlockError } from '../errors.ts';
+import { limits } from '../limits.ts';
+import type { VendorKeyFacts } from '../repo/formats/openpgp/key-files.ts';
+import { addVendorKey, listVendorKeys, removeVendorKey } from '../repo/formats/openpgp/vendor-keys.ts';
+import { quote } from '../repo/formats/quote.ts';
+import { readSmallFile } from '../repo/ingest/medium.ts';
+import { appAction } from './command.ts';
+
+/** `trust vendor-key add | list | remove`. */
+export function trustCommands(program: Command): void {
+  const keys = program
+    .command('trust')
+    .description('whom this site trusts')
+    .command('vendor-key')
+    .description('OpenPGP keys of vendors');
+
+  const add = keys
+    .command('add')
+    .argument('<file>', 'a public key file, armoured or binary')
+    .option('--fingerprint <fingerprint>', 'take only the key with this full fingerprint')
+    .description('trust the keys of a file; compare the fingerprints shown with what the vendor publishes')
+    .addHelpText('after', '\nExample:\n  airlock trust vendor-key add RPM-GPG-KEY-vendor');
+  appAction<[string, { fingerprint?: string }]>(add, async ({ dataDir }, _session, file, flags) => {
+    const bytes = await readSmallFile(file, limits.keyFile);
+    if (bytes === undefined) throw new AirlockError('file.not-found', `There is no file ${file}.`);
+    const added = await addVendorKey(dataDir, bytes, flags);
+    return { json: added, text: added.map((key) => `Trusting ${describe(key)}`).join('\n') };
+  });
+
+  const list = keys
+    .command('list')
+    .description('list the trusted keys')
+    .addHelpText('after', '\nExample:\n  airlock trust vendor-key list');
+  appAction(list, async ({ dataDir }) => {
+    const known = await listVendorKeys(dataDir);
+    return {
+      json: known,
+      text:
+        known.length === 0
+          ? 'No vendor keys yet. "airlock trust vendor-key add FILE" adds some.'
+          : known.map(describe).join('\n'),
+    };
+  });
+
+  const remove = keys
+    .command('remove')
+    .argument('<fingerprint>')
+    .description('trust a key no longer; what it verified before stays verified')
+    .addHelpText('after', '\nExample:\n  airlock trust vendor-key remove 2A0F58C3C1B7A4F1D3B0F0A1E6F1B5C9D7E8F901');
+  appAction<[string]>(remove, async ({ dataDir }, _session, fingerprint) => {
+    await removeVendorKey(dataDir, fingerprint);
+    return { json: { removed: fingerprint }, text: `${fingerprint} is trusted no longer.` };
+  });
+}
+
+function describe({ fingerprint, userIds, algorithm, expires, revoked }: VendorKeyFacts): string {
+  const until = expires === null ? '' : `, until ${expires.toISOString().slice(0, 10)}`;
+  return `${fingerprint}  ${quote(userIds[0] ?? 'without a name')} (${algorithm}${until}${revoked === null ? '' : ', revoked'})`;
+}
