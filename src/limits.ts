@@ -65,6 +65,26 @@ export const limits = {
     factLength: 256,
   },
 
+  rpm: {
+    /** Tags and data of the signature header: what rpm allows. Per-file signatures of large packages stand there. */
+    signature: { tags: 32, bytes: 64 * MiB },
+    /** Tags (what rpm allows) and data (rpm: 256 MiB) of the header. Both headers are held in memory. */
+    main: { tags: 65_535, bytes: 64 * MiB },
+    /** Bytes of a name, version, release or architecture: together they become a file's name. */
+    identityPart: 255,
+    files: 1_000_000,
+    /** One path, as the system allows; all of them: directory names are recorded once and may be shared by many. */
+    pathBytes: 4 * KiB,
+    pathsBytes: 512 * MiB,
+    /** Of one kind. A name may be a rich expression. */
+    dependencies: 1_000_000,
+    dependencyName: 64 * KiB,
+    dependencyVersion: 1 * KiB,
+    changelogs: 100_000,
+    /** Of one kind. */
+    payloadDigests: 16,
+  },
+
   /** Entries of a tar whose headers are walked to see that it is whole. */
   tarEntries: 1_000_000,
 

@@ -1,0 +1,172 @@
+/**
+ * The HTTP server of a conductor: repositories under `/repos/`, the API, health and metrics. Read only.
+ */
+import { createServer, type IncomingHttpHeaders, type RequestListener, type ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { AirlockError } from '../../errors.ts';
+import { limits as defaults } from '../../limits.ts';
+import type { BlobStore } from '../blobs/blob-store.ts';
+import type { Catalog } from '../catalog/catalog.ts';
+import { TrustedBlobs } from '../trusted-blobs.ts';
+import { AccessLog, type LineSink } from './access-log.ts';
+import { createApi } from './api.ts';
+import { BufferPool } from './buffer-pool.ts';
+import { answerAtOnce, isSent } from './content.ts';
+import { ALLOW, answerError } from './error-answer.ts';
+import type { Exchange } from './exchange.ts';
+import { type Logger, logFailure, logTrust } from './logger.ts';
+import { MemoryCache } from './memory-cache.ts';
+import { createMetrics } from './metrics.ts';
+import {
+  applyLimits,
+  cutStuckClient,
+  drain,
+  type HttpLimits,
+  serverOptions,
+  startListening,
+  urlOf,
+} from './node-server.ts';
+import { PublishedSource } from './published-source.ts';
+import { ReadyHeads } from './ready-head.ts';
+import { answerRepos } from './repositories.ts';
+import { splitTarget } from './request-path.ts';
+import { Traffic } from './traffic.ts';
+
+export interface HttpServerOptions {
+  readonly catalog: Catalog;
+  readonly blobs: BlobStore;
+  /** Made from the two above if it is not given; the server closes only what it made. */
+  readonly trusted?: TrustedBlobs;
+  readonly logger: Logger;
+  /** Gets one line of JSON for each request; without it there are none. */
+  readonly accessLog?: LineSink;
+  /** Port 0: any that is free. */
+  readonly listen: { readonly host: string; readonly port: number };
+  /** Bytes of small hot files kept in memory; 0: none. */
+  readonly memoryCache: number;
+  /** In place of those of limits.http. */
+  readonly limits?: Partial<HttpLimits>;
+}
+
+export interface RunningServer {
+  /** `http://127.0.0.1:8480` */
+  readonly url: string;
+  readonly port: number;
+  /**
+   * Stops: no new connections, idle ones closed, answers under way finished for up to limits.http.drainTimeout, then
+   * cut. May be called twice. Catalog and blobs stay open: they are the caller's.
+   */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts the server.
+ * @throws server.address-in-use, usage.invalid if the address is not one of this machine's or not allowed
+ */
+export async function startHttpServer(options: HttpServerOptions): Promise<RunningServer> {
+  const { catalog, blobs, logger, listen } = options;
+  const limits: HttpLimits = { ...defaults.http, ...options.limits };
+  const trusted = options.trusted ?? new TrustedBlobs({ catalog, blobs, onEvent: (event) => logTrust(logger, event) });
+  const state = { isDraining: false };
+  const server = createServer(serverOptions(limits), createListener(options, trusted, limits, state));
+  applyLimits(server, limits);
+  await startListening(server, listen);
+  server.on('error', (error) => logger.error({ error: error.message }, 'cannot accept connections'));
+
+  const stop = async () => {
+    state.isDraining = true;
+    await drain(server, limits.drainTimeout);
+    if (options.trusted === undefined) trusted.close();
+  };
+  let stopped: Promise<void> | undefined;
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: urlOf(listen.host, port),
+    port,
+    close() {
+      stopped ??= stop();
+      return stopped;
+    },
+  };
+}
+
+const REPOS = '/repos/';
+
+function createListener(
+  { catalog, logger, memoryCache, accessLog }: HttpServerOptions,
+  trusted: TrustedBlobs,
+  limits: HttpLimits,
+  state: { readonly isDraining: boolean },
+): RequestListener {
+  const memory = new MemoryCache(memoryCache, trusted);
+  const source = new PublishedSource({ catalog, trusted, memory });
+  const heads = new ReadyHeads(limits.keepAliveTimeout);
+  const pool = new BufferPool(limits.buffers, limits.smallBuffer);
+  const traffic = new Traffic();
+  const metrics = createMetrics({ traffic, memory, pool, trusted, catalog });
+
+  const exchanges = new WeakMap<ServerResponse, Exchange>();
+  const fail = (exchange: Exchange, error: unknown) => {
+    logFailure(logger, exchange, error);
+    answerError(exchange, error);
+  };
+  const api = createApi({ catalog, metrics, exchanges, isDraining: () => state.isDraining, fail });
+
+  const lines = accessLog && new AccessLog(accessLog);
+  const finish = (exchange: Exchange) => {
+    const milliseconds = performance.now() - exchange.started;
+    traffic.end(exchange, milliseconds);
+    lines?.add(exchange, milliseconds);
+  };
+
+  const finishLater = (exchange: Exchange) => {
+    const { response } = exchange;
+    response.once('close', () => finish(exchange));
+    response.on('timeout', (socket: Socket) => cutStuckClient(socket, limits.idleTimeout));
+    response.setTimeout(limits.idleTimeout);
+  };
+
+  const answer = (exchange: Exchange) => {
+    const { request, response } = exchange;
+    finishLater(exchange);
+    if (state.isDraining || hasBodyAbove(limits.requestBody, request.headers)) response.shouldKeepAlive = false;
+    if (request.method === 'OPTIONS') {
+      response.writeHead(204, ['Allow', ALLOW]).end();
+    } else if (request.method !== 'GET' && request.method !== 'HEAD') {
+      fail(exchange, methodNotAllowed());
+    } else {
+      const { path, query } = splitTarget(request.url ?? '');
+      if (path === '/repos' || path.startsWith(REPOS)) {
+        answerRepos({ catalog, source, pool }, exchange, path, query).catch((error: unknown) => fail(exchange, error));
+      } else {
+        request.url = query === '' ? path : `${path}?${query}`;
+        exchanges.set(response, exchange);
+        api(request, response);
+      }
+    }
+  };
+
+  return (request, response) => {
+    traffic.begin();
+    const started = performance.now();
+    const remote = request.socket.remoteAddress ?? '';
+    const exchange: Exchange = { request, response, started, remote, kind: 'other', bytes: 0 };
+    const { method, url = '' } = request;
+    const isPlain = method === 'GET' && url.startsWith(REPOS) && !state.isDraining;
+    if (!isPlain || !answerAtOnce(source, url.slice(REPOS.length), exchange, heads)) answer(exchange);
+    else if (isSent(response)) finish(exchange);
+    else finishLater(exchange);
+  };
+}
+
+/** A request with a body that is not worth skipping ends its connection. */
+function hasBodyAbove(limit: number, headers: IncomingHttpHeaders): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > limit;
+}
+
+function methodNotAllowed(): AirlockError {
+  return new AirlockError(
+    'http.method-not-allowed',
+    'Nothing can be written over HTTP. Use GET or HEAD; contents change by the airlock command only.',
+  );
+}
