@@ -1,0 +1,189 @@
+/**
+ * The seam between Airlock and its database.
+ *
+ * The catalog knows repositories, their revisions, what each path held in which revision, and the blobs that
+ * are durably stored. It refers to nothing else. Every driver passes test/conformance/catalog.ts.
+ */
+import type { BlobStat, Digest } from '../blobs/blob-store.ts';
+import type { Artifact, RepositoryKind } from './artifact.ts';
+import type { RevisionHeader, RevisionLine } from './revision-log.ts';
+
+export interface Repository {
+  readonly name: string;
+  readonly kind: RepositoryKind;
+  /** The published revision; 0 while nothing was published. */
+  readonly published: number;
+  readonly createdAt: Date;
+}
+
+export interface Revision {
+  readonly number: number;
+  readonly createdAt: Date;
+  /** For a person: `import iso X`, `publish 3`. */
+  readonly reason: string;
+  /** Paths that it added or replaced, and paths that it removed. */
+  readonly put: number;
+  readonly removed: number;
+}
+
+/** What a path of a repository holds. */
+export interface Entry {
+  readonly repository: string;
+  /** `6.3/SSR-….iso`: segments joined by `/`, none of them empty, `.` or `..`. */
+  readonly path: string;
+  readonly artifact: Artifact;
+  /** The revision that put it there, and when. */
+  readonly since: number;
+  readonly modified: Date;
+}
+
+export type FolderItem =
+  | { readonly type: 'folder'; readonly name: string }
+  | { readonly type: 'file'; readonly name: string; readonly entry: Entry };
+
+export interface BlobRecord {
+  readonly digest: Digest;
+  readonly size: number;
+  /** The stamp under which the bytes were last proven; null: never proven here, hash before use. */
+  readonly stamp: string | null;
+  readonly addedAt: Date;
+  readonly verifiedAt: Date | null;
+}
+
+export interface RevisionChange {
+  readonly reason: string;
+  /** Paths to add or replace. A path that holds this very artifact already is left as it is. */
+  readonly put?: Iterable<Put>;
+  /** Paths to take out, before others are put; those that are not there are ignored. */
+  readonly remove?: Iterable<string>;
+  /**
+   * Also withdraws the bytes of what is removed from all older revisions of this repository: these can no longer be
+   * published once `prune` has taken the bytes.
+   */
+  readonly withdraw?: boolean;
+}
+
+export interface Put {
+  readonly path: string;
+  readonly artifact: Artifact;
+  /** What happens to a path that holds other bytes: refused with path.conflict (default), or replaced. */
+  readonly replace?: boolean;
+}
+
+export interface ReleaseFilter {
+  readonly vendor?: string;
+  readonly release?: string;
+}
+
+/** What happens inside `Catalog.transaction`; not to be used after it. */
+export interface CatalogTransaction {
+  /** @returns the repository, made if it is not there. @throws repository.kind if it is of another kind */
+  ensureRepository(name: string, kind: RepositoryKind): Promise<Repository>;
+  /** Says that the bytes of a blob are durably stored and were proven under this stamp. */
+  recordBlob(stat: BlobStat): Promise<void>;
+  /** Forgets a blob whose bytes are gone or wrong. What refers to it stays, and cannot be served. */
+  forgetBlob(digest: Digest): Promise<void>;
+  /** Ends a lease that this catalog took (see Catalog.lease). */
+  release(digest: Digest): Promise<void>;
+  /**
+   * Makes the next revision and publishes it. A change that changes nothing makes none, but for the first: an empty
+   * repository has an empty revision 1, so that it is in the log. Once this has failed, the whole transaction fails.
+   * @returns the number of the published revision
+   * @throws repository.not-found, path.invalid, path.conflict (naming all paths), blob.missing if an artifact's blob
+   *   is not recorded, catalog.corrupt if the log has this revision already
+   */
+  publish(repository: string, change: RevisionChange): Promise<number>;
+  /**
+   * Makes and publishes a new revision equal to an older one; none if the published one is equal to it.
+   * @throws repository.not-found, revision.not-found, revision.incomplete if files of it are gone
+   */
+  publishAgain(repository: string, revision: number): Promise<number>;
+}
+
+export interface Catalog {
+  /** Grows or changes whenever anybody, in any process, changed the catalog. Synchronous: it guards every cache. */
+  version(): number;
+
+  repositories(): Promise<Repository[]>;
+  repository(name: string): Promise<Repository | undefined>;
+  /** Newest first. */
+  revisions(repository: string): Promise<Revision[]>;
+
+  /** What the published revision holds at a path. */
+  lookup(repository: string, path: string): Promise<Entry | undefined>;
+  /**
+   * The next items of a folder of the published revision: folders, then files. Files stand in byte order of their
+   * names; so do folders, each taken with its closing slash (`6.3-beta/` before `6.3/`).
+   * @param folder `''` for the top, else `6.3/`
+   * @param after the last item of the page before
+   */
+  folder(repository: string, folder: string, page: { after?: FolderItem; limit: number }): Promise<FolderItem[]>;
+  /** All entries of a revision, by folder and then by name, read in pages. */
+  entries(repository: string, revision: number): AsyncIterable<Entry>;
+
+  /** Published entries that carry a release (kind image or package), newest first. */
+  releases(filter?: ReleaseFilter): Promise<Entry[]>;
+  /** The newest published one of a release (`6.3`), the first by file name of several equally new: one index read. */
+  newestRelease(vendor: string, release: string): Promise<Entry | undefined>;
+  /** Every published entry of a version (`6.3.0-107.r1.el7`), its sidecars included. */
+  entriesOfVersion(vendor: string, version: string): Promise<Entry[]>;
+  /** Published entries whose artifact has this digest. */
+  entriesOf(digest: Digest): Promise<Entry[]>;
+
+  blob(digest: Digest): Promise<BlobRecord | undefined>;
+  /** In digest order, from after `after` on. */
+  blobs(page: { after?: Digest; limit: number }): Promise<BlobRecord[]>;
+  /** Bytes and number of all recorded blobs. */
+  totals(): Promise<{ blobs: number; bytes: number }>;
+
+  /**
+   * Protects a digest from `prune` and `discard` until it is referred to, for `LEASE_MS` at most: whoever is about
+   * to store a blob leases its digest first. Leasing again begins the time anew.
+   * @returns the blob's record if it is here already; it then stays
+   */
+  lease(digest: Digest): Promise<BlobRecord | undefined>;
+  /**
+   * Takes out of the catalog, and then hands to `remove`, blobs that no revision refers to: recorded, and where
+   * anything referred to them withdrawn, at `before` or earlier. Never one under lease. `remove` runs while nobody
+   * can lease; it is called again, by the next prune, for blobs of which it failed.
+   * @param dryRun only tells
+   */
+  prune(options: {
+    before: Date;
+    dryRun?: boolean;
+    remove: (digest: Digest) => Promise<void>;
+  }): AsyncIterable<{ digest: Digest; size: number }>;
+
+  /**
+   * Hands to `remove` a digest that is stored but not in the catalog, as a process that died may leave it.
+   * @returns false if the catalog knows it, or somebody holds a lease on it; `remove` was then not called
+   */
+  discard(digest: Digest, remove: (digest: Digest) => Promise<void>): Promise<boolean>;
+
+  /**
+   * Repeats one revision of the log in an empty or younger catalog (`doctor --rebuild-catalog`).
+   * @throws revision.damaged if it does not follow on the one before
+   */
+  restore(header: RevisionHeader, lines: AsyncIterable<RevisionLine>): Promise<void>;
+  /** Records blobs that were found in the store, unproven. */
+  restoreBlobs(blobs: Iterable<{ digest: Digest; size: number }>): Promise<void>;
+
+  /** Small durable facts of ours, such as how far a scrub has come. */
+  meta(key: string): Promise<string | undefined>;
+  setMeta(key: string, value: string | undefined): Promise<void>;
+
+  /**
+   * All or nothing. Other processes wait for it; keep it short, and inside of it call nothing of the catalog but `tx`.
+   * @throws what `work` throws, catalog.busy, space.insufficient
+   */
+  transaction<T>(work: (tx: CatalogTransaction) => Promise<T>): Promise<T>;
+  /**
+   * Looks for damage in the database itself. Reads all of it.
+   * @returns what is wrong, for a person; empty if nothing is
+   */
+  check(): Promise<string[]>;
+  close(): Promise<void>;
+}
+
+/** How long a lease protects a blob that its holder never came to refer to. Milliseconds. */
+export const LEASE_MS = 60 * 60_000;

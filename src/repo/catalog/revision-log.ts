@@ -1,0 +1,325 @@
+/**
+ * Revisions as files, `DATA/revisions/<repository>/<number, 8 digits>.jsonl`: what the catalog can be rebuilt from.
+ *
+ * The first revision of a repository is its base, each later one lists its changes. A file is a header line, one
+ * line for each change, and a closing line with their count and the digest of all bytes before it; a file without
+ * a closing line is torn.
+ *
+ * A revision is written and made durable as `DATA/revisions/.pending/<number>-<repository>.jsonl` before the
+ * catalog's transaction ends, and becomes part of the log by a rename after it. So every published revision has its
+ * file, and what is in the log was published: nothing in it is ever removed or overwritten, whatever a catalog that
+ * was lost, damaged or restored from an old backup may say.
+ */
+import { createHash, type Hash } from 'node:crypto';
+import fs from 'node:fs';
+import { type FileHandle, open, opendir } from 'node:fs/promises';
+import path from 'node:path';
+import { AirlockError, systemCode } from '../../errors.ts';
+import { limits } from '../../limits.ts';
+import type { Digest } from '../blobs/blob-store.ts';
+import { asSpaceError, makeDirectorySync, syncDirectorySync } from '../blobs/durable.ts';
+import type { Artifact, RepositoryKind } from './artifact.ts';
+import { isRepositoryName } from './names.ts';
+
+export interface RevisionHeader {
+  readonly format: 1;
+  readonly repository: string;
+  readonly kind: RepositoryKind;
+  readonly revision: number;
+  /** Milliseconds since the epoch. */
+  readonly createdAt: number;
+  readonly reason: string;
+}
+
+export type RevisionLine =
+  | { readonly put: string; readonly artifact: Artifact }
+  | { readonly remove: string }
+  /** Every entry that an earlier revision of this repository had, and that held this digest, no longer holds it. */
+  | { readonly withdraw: Digest };
+
+/** One revision being written. Lines go to disk as they come. */
+export interface RevisionFile {
+  /** @throws space.insufficient, or the system error as it is */
+  add(line: RevisionLine): void;
+  /**
+   * Makes it durable, though not yet part of the log.
+   * @throws space.insufficient, or the system error as it is: a failed fsync must fail the transaction
+   */
+  close(): void;
+  /**
+   * The catalog's transaction has ended: makes it part of the log. Never fails; if it cannot be done now, the next
+   * opening does it.
+   */
+  keep(): void;
+  /** Throws it away; a no-op after `keep`. Never fails. */
+  cancel(): void;
+}
+
+export interface RevisionLog {
+  /**
+   * Begins the file of the next revision.
+   * @throws catalog.corrupt if the log has this revision already, for then the catalog is older than its log
+   */
+  begin(header: RevisionHeader): RevisionFile;
+  /** True if this revision is part of the log. */
+  has(repository: string, revision: number): boolean;
+  /** Repositories with files of transactions that run, or whose process died. */
+  pending(): string[];
+  /**
+   * Ends what dead transactions left: revisions up to `published` become part of the log, others are removed.
+   * Only while no transaction runs.
+   */
+  settle(repository: string, published: number): void;
+  /** Repositories that have revisions, by name. */
+  repositories(): Promise<string[]>;
+  /**
+   * Revisions of a repository in ascending order, each proven whole before it is given. The lines of one can be
+   * read until the next one is asked for.
+   * @throws revision.damaged when a file is torn or changed, or one is missing in between
+   */
+  revisions(repository: string): AsyncIterable<{ header: RevisionHeader; lines: AsyncIterable<RevisionLine> }>;
+}
+
+const PENDING = '.pending';
+const FILE_NAME = /^(\d{8,15})\.jsonl$/;
+const PENDING_NAME = /^(\d{8,15})-(.+)\.jsonl$/;
+/** Characters that are written at once. */
+const BATCH = 64 * 1024;
+
+/** The log in a folder on local disk. Repository names are safe as folder names (see names.ts). */
+export class DiskRevisionLog implements RevisionLog {
+  readonly #dir: string;
+  readonly #pending: string;
+
+  /** @param dir `DATA/revisions`; made when first written to */
+  constructor(dir: string) {
+    this.#dir = dir;
+    this.#pending = path.join(dir, PENDING);
+  }
+
+  begin(header: RevisionHeader): RevisionFile {
+    if (this.has(header.repository, header.revision)) throw olderThanLog(header.repository, header.revision);
+    const target = this.#file(header.repository, header.revision);
+    return new PendingFile(path.join(this.#pending, pendingName(header)), target, header);
+  }
+
+  has(repository: string, revision: number): boolean {
+    return fs.existsSync(this.#file(repository, revision));
+  }
+
+  pending(): string[] {
+    const names = namesIn(this.#pending).flatMap((name) => PENDING_NAME.exec(name)?.[2] ?? []);
+    return [...new Set(names)].filter(isRepositoryName).sort();
+  }
+
+  settle(repository: string, published: number): void {
+    for (const name of namesIn(this.#pending)) {
+      const [, digits, owner] = PENDING_NAME.exec(name) ?? [];
+      if (owner !== repository) continue;
+      const revision = Number(digits);
+      const file = path.join(this.#pending, name);
+      if (revision <= published && !this.has(repository, revision)) putInPlace(file, this.#file(repository, revision));
+      else fs.rmSync(file, { force: true });
+    }
+  }
+
+  async repositories(): Promise<string[]> {
+    const names: string[] = [];
+    try {
+      for await (const item of await opendir(this.#dir)) {
+        if (item.isDirectory() && isRepositoryName(item.name)) names.push(item.name);
+      }
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error;
+    }
+    return names.sort();
+  }
+
+  async *revisions(repository: string): AsyncIterable<{ header: RevisionHeader; lines: AsyncIterable<RevisionLine> }> {
+    const numbers = namesIn(path.join(this.#dir, repository))
+      .flatMap((name) => FILE_NAME.exec(name)?.[1] ?? [])
+      .map(Number)
+      .sort((a, b) => a - b);
+    for (const [index, number] of numbers.entries()) {
+      if (number !== index + 1) throw damaged(this.#file(repository, index + 1), 'it is missing');
+      const file = this.#file(repository, number);
+      const lines = jsonLines(file, await provenLength(file));
+      try {
+        const header = (await lines.next()).value as RevisionHeader;
+        if (header.format !== 1) throw damaged(file, 'its format is not known to this program');
+        if (header.repository !== repository || header.revision !== number)
+          throw damaged(file, 'it is another revision');
+        yield { header, lines: lines as AsyncIterable<RevisionLine> };
+      } finally {
+        await lines.return(undefined);
+      }
+    }
+  }
+
+  #file(repository: string, revision: number): string {
+    return path.join(this.#dir, repository, `${digitsOf(revision)}.jsonl`);
+  }
+}
+
+/** A file in `.pending`. It is made when there is something to write, so a change of nothing touches no disk. */
+class PendingFile implements RevisionFile {
+  readonly #temporary: string;
+  readonly #target: string;
+  readonly #hash: Hash = createHash('sha256');
+  #buffered: string;
+  #count = 0;
+  #fd: number | undefined;
+  #isKept = false;
+
+  constructor(temporary: string, target: string, header: RevisionHeader) {
+    this.#temporary = temporary;
+    this.#target = target;
+    this.#buffered = `${JSON.stringify(header)}\n`;
+  }
+
+  add(line: RevisionLine): void {
+    this.#buffered += `${JSON.stringify(line)}\n`;
+    this.#count += 1;
+    if (this.#buffered.length > BATCH) this.#write();
+  }
+
+  close(): void {
+    this.#write();
+    this.#buffered = `${JSON.stringify({ end: this.#count, sha256: this.#hash.copy().digest('hex') })}\n`;
+    const fd = this.#write();
+    fs.fsyncSync(fd);
+    this.#closeFile();
+    syncDirectorySync(path.dirname(this.#temporary));
+  }
+
+  keep(): void {
+    this.#isKept = true;
+    try {
+      putInPlace(this.#temporary, this.#target);
+    } catch {
+      // It is published all the same, and lies in `.pending`: whoever opens the catalog next puts it in place.
+    }
+  }
+
+  cancel(): void {
+    if (this.#isKept) return;
+    try {
+      this.#closeFile();
+      fs.rmSync(this.#temporary, { force: true });
+    } catch {
+      // As above: the next opening removes it.
+    }
+  }
+
+  #write(): number {
+    try {
+      this.#fd ??= this.#create();
+      const bytes = Buffer.from(this.#buffered);
+      this.#hash.update(bytes);
+      fs.writeFileSync(this.#fd, bytes);
+      this.#buffered = '';
+      return this.#fd;
+    } catch (error) {
+      throw asSpaceError(error, this.#temporary);
+    }
+  }
+
+  /** Whoever died over the same revision left a file of this name; it is overwritten. */
+  #create(): number {
+    makeDirectorySync(path.dirname(this.#temporary));
+    return fs.openSync(this.#temporary, 'w');
+  }
+
+  #closeFile(): void {
+    const fd = this.#fd;
+    this.#fd = undefined;
+    if (fd !== undefined) fs.closeSync(fd);
+  }
+}
+
+function putInPlace(temporary: string, target: string): void {
+  makeDirectorySync(path.dirname(target));
+  fs.renameSync(temporary, target);
+  syncDirectorySync(path.dirname(target));
+}
+
+/**
+ * Hashes a revision file.
+ * @returns its length without the closing line. @throws revision.damaged
+ */
+async function provenLength(file: string): Promise<number> {
+  const handle = await open(file, 'r').catch((error: unknown) => {
+    throw damaged(file, 'it cannot be read', error);
+  });
+  try {
+    const closing = await closingLine(file, handle);
+    const hash = createHash('sha256');
+    for await (const chunk of handle.createReadStream({ start: 0, end: closing.position - 1, autoClose: false })) {
+      hash.update(chunk as Buffer);
+    }
+    if (hash.digest('hex') !== closing.sha256) throw damaged(file, 'its content was changed');
+    return closing.position;
+  } catch (error) {
+    throw systemCode(error) === undefined ? error : damaged(file, 'it cannot be read', error);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Longer than any closing line. */
+const TAIL = 256;
+const CLOSING = /(?:^|\n)(\{"end":\d+,"sha256":"([0-9a-f]{64})"\}\n)$/;
+
+async function closingLine(file: string, handle: FileHandle): Promise<{ position: number; sha256: string }> {
+  const { size } = await handle.stat();
+  const start = Math.max(0, size - TAIL);
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(TAIL), 0, TAIL, start);
+  const [, line, sha256] = CLOSING.exec(buffer.toString('latin1', 0, bytesRead)) ?? [];
+  if (line === undefined || sha256 === undefined || line.length === size) throw damaged(file, 'its end is missing');
+  return { position: size - line.length, sha256 };
+}
+
+/** The lines of the first `length` bytes of a file that is proven to be as we wrote it. */
+async function* jsonLines(file: string, length: number): AsyncGenerator<unknown, undefined> {
+  let rest = '';
+  const chunks = fs.createReadStream(file, { end: length - 1, encoding: 'utf8', highWaterMark: limits.chunk });
+  for await (const chunk of chunks) {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) yield JSON.parse(line);
+  }
+}
+
+/** For a catalog that knows less than its log: a lost one, one restored from a backup, one half rebuilt. */
+export function olderThanLog(repository: string, revision: number): AirlockError {
+  return new AirlockError(
+    'catalog.corrupt',
+    `The catalog is older than the revision files beside it: those of ${repository} go on to revision ${revision}, the catalog does not. It was lost, restored from a backup, or only half rebuilt. Stop the server and run "airlock doctor --rebuild-catalog": it is made anew from what is stored.`,
+    { details: { repository, revision } },
+  );
+}
+
+function damaged(file: string, what: string, cause?: unknown): AirlockError {
+  return new AirlockError(
+    'revision.damaged',
+    `The revision file ${file} is damaged: ${what}. Restore it from a backup of the data directory, or import what it listed again.`,
+    { cause, details: { file } },
+  );
+}
+
+function pendingName(header: RevisionHeader): string {
+  return `${digitsOf(header.revision)}-${header.repository}.jsonl`;
+}
+
+function digitsOf(revision: number): string {
+  return String(revision).padStart(8, '0');
+}
+
+function namesIn(dir: string): string[] {
+  try {
+    return fs.readdirSync(dir);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return [];
+    throw error;
+  }
+}

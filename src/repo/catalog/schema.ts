@@ -1,0 +1,198 @@
+/**
+ * Tables of the catalog and the migrations that make them, in the dialect-free part of Kysely, so that SQLite and
+ * PostgreSQL get the same.
+ *
+ * A folder is stored with its closing slash (`''`, `6.3/`, `a/b/`): then all that lies below a folder is one
+ * contiguous range of the index, and the children of a folder are found by seeking from one to the next.
+ */
+import { type Kysely, type RawBuilder, sql } from 'kysely';
+import type { Migration } from 'kysely/migration';
+
+export interface Database {
+  repositories: RepositoriesTable;
+  revisions: RevisionsTable;
+  artifacts: ArtifactsTable;
+  entries: EntriesTable;
+  blobs: BlobsTable;
+  leases: LeasesTable;
+  doomed: DoomedTable;
+  meta: MetaTable;
+}
+
+export interface RepositoriesTable {
+  name: string;
+  kind: string;
+  published: number;
+  created_at: number;
+}
+
+export interface RevisionsTable {
+  repository: string;
+  number: number;
+  created_at: number;
+  reason: string;
+  put: number;
+  removed: number;
+}
+
+/** `id` is the digest of everything else in the row: the same facts are one row. */
+export interface ArtifactsTable {
+  id: string;
+  digest: string;
+  size: number;
+  kind: string;
+  name: string;
+  vendor: string | null;
+  release: string | null;
+  version: string | null;
+  order_key: string | null;
+  /** The whole Artifact as JSON; the columns above are what queries need of it. */
+  document: string;
+}
+
+/** A path held an artifact from one revision up to, not including, another; `until_revision` null: it still does. */
+export interface EntriesTable {
+  repository: string;
+  folder: string;
+  name: string;
+  from_revision: number;
+  until_revision: number | null;
+  artifact: string;
+  modified_at: number;
+  /** When the artifact was deleted on purpose; such an entry no longer holds its blob. */
+  withdrawn_at: number | null;
+}
+
+export interface BlobsTable {
+  digest: string;
+  size: number;
+  stamp: string | null;
+  added_at: number;
+  verified_at: number | null;
+}
+
+export interface LeasesTable {
+  digest: string;
+  /** Whoever leased; each opened catalog is one holder, and ends its own leases only. */
+  holder: string;
+  expires_at: number;
+}
+
+/** Blobs that left the catalog and whose bytes are still to be removed. */
+export interface DoomedTable {
+  digest: string;
+}
+
+export interface MetaTable {
+  key: string;
+  value: string;
+}
+
+/** The type of all text columns. They must compare in byte order, whatever the locale of the database. */
+export const sqliteText = sql`text`;
+export const postgresText = sql`text collate "C"`;
+
+const initial = (string: RawBuilder<unknown>): Migration => ({
+  async up(db: Kysely<unknown>): Promise<void> {
+    await db.schema
+      .createTable('repositories')
+      .addColumn('name', string, (c) => c.primaryKey())
+      .addColumn('kind', string, (c) => c.notNull())
+      .addColumn('published', 'bigint', (c) => c.notNull())
+      .addColumn('created_at', 'bigint', (c) => c.notNull())
+      .execute();
+    await db.schema
+      .createTable('revisions')
+      .addColumn('repository', string, (c) => c.notNull().references('repositories.name'))
+      .addColumn('number', 'bigint', (c) => c.notNull())
+      .addColumn('created_at', 'bigint', (c) => c.notNull())
+      .addColumn('reason', string, (c) => c.notNull())
+      .addColumn('put', 'bigint', (c) => c.notNull())
+      .addColumn('removed', 'bigint', (c) => c.notNull())
+      .addPrimaryKeyConstraint('revisions_key', ['repository', 'number'])
+      .execute();
+    await db.schema
+      .createTable('artifacts')
+      .addColumn('id', string, (c) => c.primaryKey())
+      .addColumn('digest', string, (c) => c.notNull())
+      .addColumn('size', 'bigint', (c) => c.notNull())
+      .addColumn('kind', string, (c) => c.notNull())
+      .addColumn('name', string, (c) => c.notNull())
+      .addColumn('vendor', string)
+      .addColumn('release', string)
+      .addColumn('version', string)
+      .addColumn('order_key', string)
+      .addColumn('document', string, (c) => c.notNull())
+      .execute();
+    await db.schema.createIndex('artifacts_by_digest').on('artifacts').column('digest').execute();
+    await db.schema
+      .createIndex('artifacts_by_release')
+      .on('artifacts')
+      .columns(['vendor', 'release', 'order_key desc', 'name'])
+      .where(sql.ref('order_key'), 'is not', null)
+      .execute();
+    await db.schema
+      .createIndex('artifacts_by_version')
+      .on('artifacts')
+      .columns(['vendor', 'version'])
+      .where(sql.ref('version'), 'is not', null)
+      .execute();
+    await db.schema
+      .createIndex('artifacts_by_order')
+      .on('artifacts')
+      .columns(['order_key desc', 'name'])
+      .where(sql.ref('order_key'), 'is not', null)
+      .execute();
+    await db.schema
+      .createTable('entries')
+      .addColumn('repository', string, (c) => c.notNull().references('repositories.name'))
+      .addColumn('folder', string, (c) => c.notNull())
+      .addColumn('name', string, (c) => c.notNull())
+      .addColumn('from_revision', 'bigint', (c) => c.notNull())
+      .addColumn('until_revision', 'bigint')
+      .addColumn('artifact', string, (c) => c.notNull().references('artifacts.id'))
+      .addColumn('modified_at', 'bigint', (c) => c.notNull())
+      .addColumn('withdrawn_at', 'bigint')
+      .addPrimaryKeyConstraint('entries_key', ['repository', 'folder', 'name', 'from_revision'])
+      .execute();
+    await db.schema
+      .createIndex('entries_published')
+      .unique()
+      .on('entries')
+      .columns(['repository', 'folder', 'name'])
+      .where(sql.ref('until_revision'), 'is', null)
+      .execute();
+    await db.schema.createIndex('entries_by_artifact').on('entries').columns(['artifact', 'repository']).execute();
+    await db.schema
+      .createTable('blobs')
+      .addColumn('digest', string, (c) => c.primaryKey())
+      .addColumn('size', 'bigint', (c) => c.notNull())
+      .addColumn('stamp', string)
+      .addColumn('added_at', 'bigint', (c) => c.notNull())
+      .addColumn('verified_at', 'bigint')
+      .execute();
+    await db.schema
+      .createTable('leases')
+      .addColumn('digest', string, (c) => c.notNull())
+      .addColumn('holder', string, (c) => c.notNull())
+      .addColumn('expires_at', 'bigint', (c) => c.notNull())
+      .addPrimaryKeyConstraint('leases_key', ['digest', 'holder'])
+      .execute();
+    await db.schema
+      .createTable('doomed')
+      .addColumn('digest', string, (c) => c.primaryKey())
+      .execute();
+    await db.schema
+      .createTable('meta')
+      .addColumn('key', string, (c) => c.primaryKey())
+      .addColumn('value', string, (c) => c.notNull())
+      .execute();
+  },
+});
+
+/** In order of their names; one that was released is never changed. */
+export function migrations(string: RawBuilder<unknown>): Record<string, Migration> {
+  return {
+    '0001-initial': initial(string),
+  };
+}
