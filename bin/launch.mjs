@@ -21,7 +21,9 @@ const LEAST_NODE = [24, 15];
 export function install({ development }) {
   if (isInstalled(development)) return;
   process.stderr.write('Installing dependencies (once) …\n');
-  const args = ['ci', '--no-audit', '--no-fund', '--loglevel=error', '--ignore-scripts'];
+  // Not `npm ci`: it refuses a lock file that lacks packages for other platforms than this one. Versions and digests
+  // are those of the lock file all the same, and --no-save leaves it as it is.
+  const args = ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error', '--ignore-scripts'];
   if (!development) args.push('--omit=dev');
   const npm = process.env.npm_execpath;
   const options = { cwd: root, stdio: ['ignore', 2, 2] };
@@ -30,7 +32,7 @@ export function install({ development }) {
     : spawnSync('npm', args, options);
   if (done.status === 0) return;
   process.stderr.write(
-    'npm ci failed, so nothing was started. Check the network, or the registry and proxy settings of npm, and try again.\n',
+    'npm install failed, so nothing was started. Check the network, or the registry and proxy settings of npm, and try again.\n',
   );
   process.exit(1);
 }
