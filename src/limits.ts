@@ -147,6 +147,8 @@ export const limits = {
     page: 500,
     /** A long job lets others have the lock after this time. */
     turn: 250,
+    /** Pages that one of the two connections keeps in memory. */
+    cache: 8 * MiB,
     /** The write-ahead log is cut to this after a large transaction. */
     journal: 64 * MiB,
     /** Damaged rows that a check names. */

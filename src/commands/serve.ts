@@ -40,8 +40,9 @@ async function serve(app: App, listen: Address, json: boolean): Promise<void> {
       listen,
       memoryCache: app.config.memoryCache,
     });
+    const stop = signalled(); // from before anybody can know that it runs
     process.stdout.write(json ? `${JSON.stringify({ url: server.url })}\n` : `Airlock serves ${server.url}\n`);
-    await signalled();
+    await stop;
     process.once('SIGTERM', () => process.exit(1)).once('SIGINT', () => process.exit(1));
     await server.close();
   } finally {

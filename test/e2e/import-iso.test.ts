@@ -44,9 +44,7 @@ interface Available {
 }
 
 /** A data directory, a stick with the vendor's files, and the command line for both. */
-async function site(
-  t: TestContext,
-): Promise<{
+async function site(t: TestContext): Promise<{
   data: string;
   stick: string;
   vendor: VendorSite;

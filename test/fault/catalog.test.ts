@@ -99,15 +99,18 @@ describe('a writer', () => {
     let count = 0;
     for (let n = 1; ; n += isDeep ? 1 : stride) {
       const dir = await tempDir(t);
+      const trace = path.join(dir, 'trace');
       const inject = ['-e', `trace=${call}`, '-e', `inject=${call}:${injection}:when=${n}`];
-      const child = startChild(t, ['write', dir, 'one', '3'], ['strace', '-f', '-qq', '-o', '/dev/null', ...inject]);
+      const child = startChild(t, ['write', dir, 'one', '3'], ['strace', '-f', '-o', trace, ...inject]);
       const { lines, code, stderr } = await child.end();
+      const isDisturbed = /INJECTED|killed by SIGKILL/.test(await readFile(trace, 'utf8'));
+      assert.ok(isDisturbed || code === 0, stderr);
       const acknowledged = Number(lines.at(-1) ?? 0);
       await assertWhole(dir, acknowledged).catch((cause: unknown) => {
         throw new Error(`${call} ${n}: after ${acknowledged} acknowledged\n${stderr}`, { cause });
       });
       await rm(dir, { recursive: true });
-      if (code === 0) return count;
+      if (!isDisturbed) return count;
       count += 1;
     }
   }
@@ -118,6 +121,33 @@ describe('a writer', () => {
       assert.ok((await sweep(t, 'signal=SIGKILL', call, stride)) > 0);
     });
   }
+
+  test('killed in COMMIT does not come to life after others have settled it', needs('strace'), async (t) => {
+    for (let n = 1; n <= 6; n++) {
+      const dir = await tempDir(t);
+      const survivor = await openIn(dir);
+      try {
+        const put = ['first', 'shared'].map((each) => ({ path: each, artifact: testArtifact(1) }));
+        await survivor.transaction((tx) => publishIn(tx, 'a', { put }));
+        const inject = ['-e', 'trace=fsync', '-e', `inject=fsync:signal=SIGKILL:when=${n}`];
+        const child = startChild(t, ['write', dir, 'one', '1'], ['strace', '-f', '-qq', '-o', '/dev/null', ...inject]);
+        await child.end();
+        await (await openIn(dir)).close();
+        // Now all others die too, and with them what they knew of the end of the write-ahead log.
+        const copy = await tempDir(t);
+        for (const file of ['catalog.sqlite', 'catalog.sqlite-wal']) {
+          await copyFile(path.join(dir, file), path.join(copy, file));
+        }
+        await cp(path.join(dir, 'revisions'), path.join(copy, 'revisions'), { recursive: true });
+        const { published } = (await survivor.repository('a')) ?? {};
+        await assertWhole(copy, published ?? 0).catch((cause: unknown) => {
+          throw new Error(`killed at fsync ${n}`, { cause });
+        });
+      } finally {
+        await survivor.close();
+      }
+    }
+  });
 
   test('whose fsync failed did not publish', needs('strace'), async (t) => {
     assert.ok((await sweep(t, 'error=EIO', 'fsync', 5)) > 0);

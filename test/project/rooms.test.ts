@@ -34,6 +34,10 @@ test('the linter refuses arrows between the rooms that do not belong', async (t)
   const run = spawnSync('biome', ['lint', '--vcs-enabled=false', '.'], { cwd: dir, encoding: 'utf8' });
   const said = run.stdout + run.stderr;
   for (const [file, specifier, allowed] of IMPORTS) {
-    assert.equal(said.includes(`${file}:1:23 lint/style/noRestrictedImports`), !allowed, `${file} → ${specifier}\n${said}`);
+    assert.equal(
+      said.includes(`${file}:1:23 lint/style/noRestrictedImports`),
+      !allowed,
+      `${file} → ${specifier}\n${said}`,
+    );
   }
 });

@@ -51,10 +51,16 @@ export function makeLoopDisk(t: TestContext, kind: LoopKind): LoopDisk {
   truncateSync(image, MIB[kind] * 2 ** 20);
   run(`mkfs.${kind}`, '-q', kind === 'xfs' ? '-f' : '-F', image);
   mount();
-  return { dir, sync: () => run('sync', '-f', dir), cut: () => run('xfs_io', '-x', '-c', 'shutdown', dir), unmount, mount };
+  return {
+    dir,
+    sync: () => run('sync', '-f', dir),
+    cut: () => run('xfs_io', '-x', '-c', 'shutdown', dir),
+    unmount,
+    mount,
+  };
 }
 
 function run(command: string, ...args: string[]): void {
-  const PATH = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`;
+  const PATH = `${process.env.PATH ?? ''}:/usr/sbin:/sbin`;
   execFileSync(command, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, PATH } });
 }

@@ -1,9 +1,10 @@
 import { PGlite } from '@electric-sql/pglite';
 import { Kysely, type LogEvent, PGliteDialect } from 'kysely';
 import type { Catalog } from '../../src/repo/catalog/catalog.ts';
+import { migrate } from '../../src/repo/catalog/migrate.ts';
 import type { RevisionLog } from '../../src/repo/catalog/revision-log.ts';
 import { type Database, postgresText } from '../../src/repo/catalog/schema.ts';
-import { migrate, SqlCatalog } from '../../src/repo/catalog/sql-catalog.ts';
+import { SqlCatalog } from '../../src/repo/catalog/sql-catalog.ts';
 import type { SqliteCatalogOptions } from '../../src/repo/catalog/sqlite.ts';
 
 export interface PgliteCatalogOptions extends SqliteCatalogOptions {

@@ -130,7 +130,7 @@ async function heldStill(child: ChildProcess): Promise<number> {
 }
 
 async function waitForStop(child: ChildProcess, log: string): Promise<void> {
-  const isStopped = () => /--- SIGSTOP \{[^]*--- stopped by SIGSTOP/.test(readFileSync(log, 'latin1'));
+  const isStopped = () => /--- SIGSTOP \{[\s\S]*--- stopped by SIGSTOP/.test(readFileSync(log, 'latin1'));
   await until(child, (pid) => isStopped() && states(pid).every((state) => state === 'T' || state === 't'));
 }
 

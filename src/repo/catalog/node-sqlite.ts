@@ -42,6 +42,7 @@ const PRAGMAS = `
   PRAGMA synchronous = FULL;
   PRAGMA foreign_keys = ON;
   PRAGMA cell_size_check = ON;
+  PRAGMA cache_size = -${limits.catalog.cache / 1024};
   PRAGMA journal_size_limit = ${limits.catalog.journal};
 `;
 

@@ -5,10 +5,11 @@
  * line for each change, and a closing line with their count and the digest of all bytes before it; a file without
  * a closing line is torn.
  *
- * A revision is written and made durable as `DATA/revisions/.pending/<number>-<repository>.jsonl` before the
- * catalog's transaction ends, and becomes part of the log by a rename after it. So every published revision has its
- * file, and what is in the log was published: nothing in it is ever removed or overwritten, whatever a catalog that
- * was lost, damaged or restored from an old backup may say.
+ * A revision is written and made durable as `DATA/revisions/.pending/<number>-<repository>.jsonl` (`…~1.jsonl` if a
+ * dead process left one of this name) before the catalog's transaction ends, and becomes part of the log by a rename
+ * after it. So every published revision has its file, and what is in the log was published: nothing in it is ever
+ * removed or overwritten, whatever a catalog that was lost, damaged or restored from an old backup may say. Which
+ * pending files were published, the catalog tells by their ids.
  */
 import { createHash, type Hash } from 'node:crypto';
 import fs from 'node:fs';
@@ -23,6 +24,8 @@ import { isRepositoryName } from './names.ts';
 
 export interface RevisionHeader {
   readonly format: 1;
+  /** 32 random hexadecimal digits: two attempts at one number are two revisions, of which one was published. */
+  readonly id: string;
   readonly repository: string;
   readonly kind: RepositoryKind;
   readonly revision: number;
@@ -55,6 +58,16 @@ export interface RevisionFile {
   cancel(): void;
 }
 
+/** A revision that was written, and may have been published. */
+export interface PendingRevision {
+  readonly repository: string;
+  readonly revision: number;
+  /** As in its header; undefined if not even that was written. */
+  readonly id: string | undefined;
+  /** Its file; the log's own business. */
+  readonly file: string;
+}
+
 export interface RevisionLog {
   /**
    * Begins the file of the next revision.
@@ -63,13 +76,10 @@ export interface RevisionLog {
   begin(header: RevisionHeader): RevisionFile;
   /** True if this revision is part of the log. */
   has(repository: string, revision: number): boolean;
-  /** Repositories with files of transactions that run, or whose process died. */
-  pending(): string[];
-  /**
-   * Ends what dead transactions left: revisions up to `published` become part of the log, others are removed.
-   * Only while no transaction runs.
-   */
-  settle(repository: string, published: number): void;
+  /** Revisions of transactions that run, or of which nobody here knows how they ended. */
+  pending(): PendingRevision[];
+  /** Makes a pending revision part of the log, or removes it, if its transaction has not done so by now. */
+  end(revision: PendingRevision, isPublished: boolean): void;
   /** Repositories that have revisions, by name. */
   repositories(): Promise<string[]>;
   /**
@@ -82,7 +92,9 @@ export interface RevisionLog {
 
 const PENDING = '.pending';
 const FILE_NAME = /^(\d{8,15})\.jsonl$/;
-const PENDING_NAME = /^(\d{8,15})-(.+)\.jsonl$/;
+const PENDING_NAME = /^(\d{8,15})-([^~]+)(?:~\d+)?\.jsonl$/;
+/** How each file begins. */
+const FILE_ID = /^\{"format":1,"id":"([0-9a-f]{32})"/;
 /** Characters that are written at once. */
 const BATCH = 64 * 1024;
 
@@ -100,26 +112,37 @@ export class DiskRevisionLog implements RevisionLog {
   begin(header: RevisionHeader): RevisionFile {
     if (this.has(header.repository, header.revision)) throw olderThanLog(header.repository, header.revision);
     const target = this.#file(header.repository, header.revision);
-    return new PendingFile(path.join(this.#pending, pendingName(header)), target, header);
+    return new PendingFile(
+      path.join(this.#pending, `${digitsOf(header.revision)}-${header.repository}`),
+      target,
+      header,
+    );
   }
 
   has(repository: string, revision: number): boolean {
     return fs.existsSync(this.#file(repository, revision));
   }
 
-  pending(): string[] {
-    const names = namesIn(this.#pending).flatMap((name) => PENDING_NAME.exec(name)?.[2] ?? []);
-    return [...new Set(names)].filter(isRepositoryName).sort();
+  pending(): PendingRevision[] {
+    const found: PendingRevision[] = [];
+    for (const name of namesIn(this.#pending).sort()) {
+      const [, digits, repository = ''] = PENDING_NAME.exec(name) ?? [];
+      const file = path.join(this.#pending, name);
+      if (isRepositoryName(repository)) found.push({ repository, revision: Number(digits), id: idIn(file), file });
+    }
+    return found;
   }
 
-  settle(repository: string, published: number): void {
-    for (const name of namesIn(this.#pending)) {
-      const [, digits, owner] = PENDING_NAME.exec(name) ?? [];
-      if (owner !== repository) continue;
-      const revision = Number(digits);
-      const file = path.join(this.#pending, name);
-      if (revision <= published && !this.has(repository, revision)) putInPlace(file, this.#file(repository, revision));
-      else fs.rmSync(file, { force: true });
+  end({ repository, revision, file }: PendingRevision, isPublished: boolean): void {
+    if (!isPublished || this.has(repository, revision)) {
+      fs.rmSync(file, { force: true });
+      return;
+    }
+    try {
+      putInPlace(file, this.#file(repository, revision));
+    } catch (error) {
+      // Whoever published it was quicker.
+      if (systemCode(error) !== 'ENOENT' || !this.has(repository, revision)) throw error;
     }
   }
 
@@ -163,16 +186,20 @@ export class DiskRevisionLog implements RevisionLog {
 
 /** A file in `.pending`. It is made when there is something to write, so a change of nothing touches no disk. */
 class PendingFile implements RevisionFile {
-  readonly #temporary: string;
+  /** Without what is added to a name that is taken. */
+  readonly #stem: string;
   readonly #target: string;
   readonly #hash: Hash = createHash('sha256');
+  #temporary: string;
   #buffered: string;
   #count = 0;
   #fd: number | undefined;
+  #wasMade = false;
   #isKept = false;
 
-  constructor(temporary: string, target: string, header: RevisionHeader) {
-    this.#temporary = temporary;
+  constructor(stem: string, target: string, header: RevisionHeader) {
+    this.#stem = stem;
+    this.#temporary = `${stem}.jsonl`;
     this.#target = target;
     this.#buffered = `${JSON.stringify(header)}\n`;
   }
@@ -204,8 +231,8 @@ class PendingFile implements RevisionFile {
   cancel(): void {
     if (this.#isKept) return;
     try {
+      if (this.#wasMade) fs.rmSync(this.#temporary, { force: true });
       this.#closeFile();
-      fs.rmSync(this.#temporary, { force: true });
     } catch {
       // As above: the next opening removes it.
     }
@@ -224,10 +251,19 @@ class PendingFile implements RevisionFile {
     }
   }
 
-  /** Whoever died over the same revision left a file of this name; it is overwritten. */
+  /** A file that somebody left behind is never overwritten: it may yet turn out that it was published. */
   #create(): number {
-    makeDirectorySync(path.dirname(this.#temporary));
-    return fs.openSync(this.#temporary, 'w');
+    makeDirectorySync(path.dirname(this.#stem));
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const fd = fs.openSync(this.#temporary, 'wx');
+        this.#wasMade = true;
+        return fd;
+      } catch (error) {
+        if (systemCode(error) !== 'EEXIST') throw error;
+        this.#temporary = `${this.#stem}~${attempt}.jsonl`;
+      }
+    }
   }
 
   #closeFile(): void {
@@ -307,8 +343,19 @@ function damaged(file: string, what: string, cause?: unknown): AirlockError {
   );
 }
 
-function pendingName(header: RevisionHeader): string {
-  return `${digitsOf(header.revision)}-${header.repository}.jsonl`;
+function idIn(file: string): string | undefined {
+  const start = Buffer.alloc(64);
+  try {
+    const fd = fs.openSync(file, 'r');
+    try {
+      fs.readSync(fd, start, 0, start.length, 0);
+    } finally {
+      fs.closeSync(fd);
+    }
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
+  }
+  return FILE_ID.exec(start.toString('latin1'))?.[1];
 }
 
 function digitsOf(revision: number): string {

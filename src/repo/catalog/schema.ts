@@ -29,6 +29,8 @@ export interface RepositoriesTable {
 export interface RevisionsTable {
   repository: string;
   number: number;
+  /** As in its file (revision-log.ts). */
+  id: string;
   created_at: number;
   reason: string;
   put: number;
@@ -105,6 +107,7 @@ const initial = (string: RawBuilder<unknown>): Migration => ({
       .createTable('revisions')
       .addColumn('repository', string, (c) => c.notNull().references('repositories.name'))
       .addColumn('number', 'bigint', (c) => c.notNull())
+      .addColumn('id', string, (c) => c.notNull())
       .addColumn('created_at', 'bigint', (c) => c.notNull())
       .addColumn('reason', string, (c) => c.notNull())
       .addColumn('put', 'bigint', (c) => c.notNull())

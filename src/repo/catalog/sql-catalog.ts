@@ -2,10 +2,8 @@
  * The catalog over any SQL database that Kysely speaks to. Nothing here knows which one it is.
  */
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { type Kysely, type RawBuilder, sql } from 'kysely';
-import { Migrator } from 'kysely/migration';
-import { AirlockError, isAirlockError } from '../../errors.ts';
+import type { Kysely } from 'kysely';
+import { isAirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import type { Digest } from '../blobs/blob-store.ts';
 import {
@@ -19,9 +17,12 @@ import {
   type Repository,
   type Revision,
 } from './catalog.ts';
+import { changedArtifacts, wrongNumbers } from './inconsistencies.ts';
 import { splitPath } from './names.ts';
+import { type PruneOptions, prune } from './prune.ts';
 import {
   olderThanLog,
+  type PendingRevision,
   type RevisionFile,
   type RevisionHeader,
   type RevisionLine,
@@ -30,7 +31,6 @@ import {
 import {
   afterPath,
   blobRecord,
-  damaged,
   entryQuery,
   FIRST_PATH,
   inRevision,
@@ -38,13 +38,12 @@ import {
   nextPath,
   type PathKey,
   publishedArtifactQuery,
-  toArtifact,
   toBlobRecord,
   toEntry,
   toRepository,
 } from './rows.ts';
-import { type Database, migrations } from './schema.ts';
-import { artifactId, NO_LOG, SqlTransaction } from './sql-transaction.ts';
+import type { Database } from './schema.ts';
+import { NO_LOG, SqlTransaction } from './sql-transaction.ts';
 
 export interface SqlCatalogParts {
   /** Queries outside of transactions. */
@@ -58,37 +57,6 @@ export interface SqlCatalogParts {
   /** What the database itself can tell of damage. */
   readonly check: () => string[] | Promise<string[]>;
   readonly close: () => Promise<void>;
-}
-
-/**
- * Brings the tables up to date, all or nothing.
- * @param text the type of text columns in this dialect (schema.ts)
- * @throws catalog.newer-format
- */
-export async function migrate(db: Kysely<Database>, text: RawBuilder<unknown>): Promise<void> {
-  const known = migrations(text);
-  const applied = await appliedMigrations(db);
-  const foreign = applied.filter((name) => !Object.hasOwn(known, name));
-  if (foreign.length > 0) {
-    throw new AirlockError(
-      'catalog.newer-format',
-      `The catalog was made by a newer Airlock (${foreign.join(', ')}). Use that version, or one after it, with this data directory.`,
-    );
-  }
-  if (applied.length === Object.keys(known).length) return;
-  await db.transaction().execute(async (transaction) => {
-    const provider = { getMigrations: () => Promise.resolve(known) };
-    const { error } = await new Migrator({ db: transaction, provider }).migrateToLatest();
-    if (error !== undefined) throw error;
-  });
-}
-
-/** Without the write lock, so that opening waits for nobody. */
-async function appliedMigrations(db: Kysely<Database>): Promise<string[]> {
-  const tables = await db.introspection.getTables({ withInternalKyselyTables: true });
-  if (!tables.some((table) => table.name === 'kysely_migration')) return [];
-  const { rows } = await sql<{ name: string }>`select name from kysely_migration order by name`.execute(db);
-  return rows.map((row) => row.name);
 }
 
 export class SqlCatalog implements Catalog {
@@ -107,15 +75,13 @@ export class SqlCatalog implements Catalog {
   }
 
   /**
-   * Ends what dead transactions left in the log. For the driver, once, before the catalog is used.
-   * @throws catalog.corrupt if the catalog knows less than the log, unless it may
+   * Ends what dead processes left in the log. For the driver, once, before the catalog is used.
+   * @param mayLag the catalog is about to be rebuilt from the log: touches nothing
+   * @throws catalog.corrupt if the catalog knows less than the log
    */
   async cleanUp({ mayLag = false } = {}): Promise<void> {
-    const { log, write } = this.#parts;
-    for (const name of log.pending()) {
-      await write.transaction().execute(async (db) => log.settle(name, await publishedRevision(db, name)));
-    }
     if (mayLag) return;
+    const { log, write } = this.#parts;
     for (const name of await log.repositories()) {
       if (!log.has(name, (await publishedRevision(this.#db, name)) + 1)) continue;
       // Somebody may just have published it; under the lock nobody does.
@@ -124,6 +90,24 @@ export class SqlCatalog implements Catalog {
         if (log.has(name, next)) throw olderThanLog(name, next);
       });
     }
+    await this.#settle();
+  }
+
+  /**
+   * Ends revisions that are pending in the log although no transaction runs: of a process that died, or whose COMMIT
+   * failed, so that only the catalog can tell whether it took effect.
+   */
+  async #settle(): Promise<void> {
+    const { log, write, now } = this.#parts;
+    const pending = log.pending();
+    if (pending.length === 0) return;
+    const published = await write.transaction().execute(async (db) => {
+      // A transaction that broke off in COMMIT may lie whole behind the end of a write-ahead log, and come to life
+      // when that is next recovered. This change takes its place there.
+      await setMeta(db, 'log.settled', String(now()));
+      return await publishedOf(db, pending);
+    });
+    for (const revision of pending) log.end(revision, published.has(revision));
   }
 
   async repositories(): Promise<Repository[]> {
@@ -307,66 +291,8 @@ export class SqlCatalog implements Catalog {
     });
   }
 
-  async *prune(options: {
-    before: Date;
-    dryRun?: boolean;
-    remove: (digest: Digest) => Promise<void>;
-  }): AsyncIterable<{ digest: Digest; size: number }> {
-    const { before, dryRun = false, remove } = options;
-    if (!dryRun) await this.#removeDoomed(remove);
-    for await (const range of this.#digestRanges()) {
-      const query = (db: Kysely<Database>) =>
-        unreferenced(db, range, { before: before.getTime(), now: this.#parts.now() }).execute();
-      let rows = await query(this.#db);
-      if (rows.length === 0) continue;
-      if (!dryRun) {
-        // Looked for without the lock; whoever refers to one of them, or leased it, since then keeps it.
-        rows = await this.#parts.write.transaction().execute(async (db) => {
-          const still = await query(db);
-          for (const { digest } of still) await doom(db, digest);
-          return still;
-        });
-        await this.#removeDoomed(remove);
-      }
-      for (const row of rows) yield { digest: row.digest as Digest, size: Number(row.size) };
-    }
-  }
-
-  /** All recorded blobs in ranges of a page: a query over one of them takes a bounded time. */
-  async *#digestRanges(): AsyncIterable<DigestRange> {
-    for (let after: string | undefined = ''; after !== undefined; ) {
-      const last: { digest: string } | undefined = await this.#db
-        .selectFrom('blobs')
-        .select('digest')
-        .where('digest', '>', after)
-        .orderBy('digest')
-        .limit(1)
-        .offset(limits.catalog.page - 1)
-        .executeTakeFirst();
-      yield { after, upTo: last?.digest };
-      after = nextAfter(after, last?.digest);
-    }
-  }
-
-  /** Bytes go after the row has gone, and while nobody can lease the digest; whoever was quicker keeps them. */
-  async #removeDoomed(remove: (digest: Digest) => Promise<void>): Promise<void> {
-    while (!(await this.#removeSomeDoomed(remove))) await sleep(limits.catalog.busyPoll);
-  }
-
-  /** For so long as others can be made to wait. @returns true if none is left */
-  #removeSomeDoomed(remove: (digest: Digest) => Promise<void>): Promise<boolean> {
-    return this.#parts.write.transaction().execute(async (db) => {
-      const end = performance.now() + limits.catalog.turn;
-      await db.deleteFrom('leases').where('expires_at', '<=', this.#parts.now()).execute();
-      const rows = await db.selectFrom('doomed').select('digest').limit(limits.catalog.page).execute();
-      for (const { digest } of rows) {
-        await remove(digest as Digest);
-        const { numDeletedRows } = await db.deleteFrom('doomed').where('digest', '=', digest).executeTakeFirst();
-        if (numDeletedRows === 0n) throw damaged('an index of it misses what its table has');
-        if (performance.now() > end) return false;
-      }
-      return rows.length < limits.catalog.page;
-    });
+  prune(options: PruneOptions): AsyncIterable<{ digest: Digest; size: number }> {
+    return prune(this.#parts, options);
   }
 
   discard(digest: Digest, remove: (digest: Digest) => Promise<void>): Promise<boolean> {
@@ -405,10 +331,7 @@ export class SqlCatalog implements Catalog {
   }
 
   setMeta(key: string, value: string | undefined): Promise<void> {
-    return this.#parts.write.transaction().execute(async (db) => {
-      await db.deleteFrom('meta').where('key', '=', key).execute();
-      if (value !== undefined) await db.insertInto('meta').values({ key, value }).execute();
-    });
+    return this.#parts.write.transaction().execute((db) => setMeta(db, key, value));
   }
 
   async transaction<T>(work: (tx: CatalogTransaction) => Promise<T>): Promise<T> {
@@ -431,66 +354,25 @@ export class SqlCatalog implements Catalog {
       for (const file of files) file.keep();
       return result;
     } catch (error) {
-      if (!isEnding) for (const file of files) file.cancel();
-      // COMMIT itself failed: whether it took effect, only the catalog knows. If it cannot tell now, the next opening asks.
-      else if (files.length > 0) await this.cleanUp().catch(() => undefined);
+      // On a full disk COMMIT has certainly not taken effect, else nobody knows. If it cannot be told now, the next
+      // opening will.
+      if (!isEnding || isAirlockError(error, 'space.insufficient')) for (const file of files) file.cancel();
+      else await this.#settle().catch(() => undefined);
       throw error;
     }
   }
 
   async check(): Promise<string[]> {
-    const findings = await this.#parts.check();
-    if (findings.length > 0) return findings;
-    findings.push(...(await this.#wrongNumbers()));
-    for await (const id of this.#changedArtifacts()) {
-      findings.push(`artifact ${id} is not what was recorded`);
-      if (findings.length >= limits.catalog.findings) break;
-    }
-    return findings;
-  }
-
-  /** Numbers that do not fit each other, which are nothing to the database. */
-  async #wrongNumbers(): Promise<string[]> {
-    const findings: string[] = [];
-    for (const { name, published } of await this.repositories()) {
-      const { first, last, count } = await this.#db
-        .selectFrom('revisions')
-        .select(({ fn }) => [fn.min('number').as('first'), fn.max('number').as('last'), fn.countAll().as('count')])
-        .where('repository', '=', name)
-        .executeTakeFirstOrThrow();
-      const fits =
-        Number(count) === published && (published === 0 || (Number(first) === 1 && Number(last) === published));
-      if (!fits) findings.push(`${name} should have revisions 1 to ${published}, and has ${count}`);
-      const entry = await this.#db
-        .selectFrom('entries')
-        .select(['folder', 'name'])
-        .where('repository', '=', name)
-        .where(({ eb, or, ref }) =>
-          or([
-            eb('from_revision', '>', published),
-            eb('until_revision', '>', published),
-            eb('until_revision', '<=', ref('from_revision')),
-          ]),
-        )
-        .limit(1)
-        .executeTakeFirst();
-      if (entry !== undefined) findings.push(`${name}/${entry.folder}${entry.name} is in revisions that are not there`);
-    }
-    return findings;
-  }
-
-  /** An artifact's id is its digest, so that damage shows which the database takes for data. */
-  async *#changedArtifacts(): AsyncIterable<string> {
-    for (let after: string | undefined = ''; after !== undefined; ) {
-      const rows: { id: string; document: string }[] = await this.#db
-        .selectFrom('artifacts')
-        .select(['id', 'document'])
-        .where('id', '>', after)
-        .orderBy('id')
-        .limit(limits.catalog.page)
-        .execute();
-      for (const { id, document } of rows) if (!isRecorded(id, document)) yield id;
-      after = nextAfter(after, rows.at(-1)?.id);
+    const { read, write } = this.#parts;
+    const found = await this.#parts.check();
+    if (found.length > 0) return found;
+    try {
+      const wrong = await first(wrongNumbers(read));
+      if (wrong.length > 0) found.push(...(await write.transaction().execute((db) => first(wrongNumbers(db)))));
+      return [...found, ...(await first(changedArtifacts(read)))];
+    } catch (error) {
+      if (isAirlockError(error, 'catalog.corrupt')) return [...found, error.message];
+      throw error;
     }
   }
 
@@ -499,70 +381,39 @@ export class SqlCatalog implements Catalog {
   }
 }
 
+async function first(findings: AsyncIterable<string>): Promise<string[]> {
+  const found: string[] = [];
+  for await (const finding of findings) if (found.push(finding) >= limits.catalog.findings) break;
+  return found;
+}
+
 /** PostgreSQL refuses to compare anything with what can be in no text of it. */
 function isText(path: string): boolean {
   return !path.includes('\0');
 }
 
+async function setMeta(db: Kysely<Database>, key: string, value: string | undefined): Promise<void> {
+  await db.deleteFrom('meta').where('key', '=', key).execute();
+  if (value !== undefined) await db.insertInto('meta').values({ key, value }).execute();
+}
+
+/** Those of the revisions that were published, and not only another under the same number. */
+async function publishedOf(db: Kysely<Database>, revisions: readonly PendingRevision[]): Promise<Set<PendingRevision>> {
+  const published = new Set<PendingRevision>();
+  for (const each of revisions) {
+    const { repository, revision, id } = each;
+    const row = await db
+      .selectFrom('revisions')
+      .select('id')
+      .where('repository', '=', repository)
+      .where('number', '=', revision)
+      .executeTakeFirst();
+    if (row !== undefined && row.id === id) published.add(each);
+  }
+  return published;
+}
+
 async function publishedRevision(db: Kysely<Database>, repository: string): Promise<number> {
   const row = await db.selectFrom('repositories').select('published').where('name', '=', repository).executeTakeFirst();
   return Number(row?.published ?? 0);
-}
-
-function isRecorded(id: string, document: string): boolean {
-  try {
-    return artifactId(toArtifact(document)) === id;
-  } catch (error) {
-    if (isAirlockError(error, 'catalog.corrupt')) return false;
-    throw error;
-  }
-}
-
-/** After the one digest, up to and with the other, or all if there is none. */
-interface DigestRange {
-  readonly after: string;
-  readonly upTo: string | undefined;
-}
-
-/** Blobs of a range, recorded by `before`, that no entry holds: none refers to them, or all were withdrawn by then. */
-function unreferenced(
-  db: Kysely<Database>,
-  { after, upTo }: DigestRange,
-  { before, now }: { before: number; now: number },
-) {
-  let query = db.selectFrom('blobs').select(['blobs.digest', 'blobs.size']).where('blobs.digest', '>', after);
-  if (upTo !== undefined) query = query.where('blobs.digest', '<=', upTo);
-  return query
-    .where('blobs.added_at', '<=', before)
-    .where(({ not, exists, selectFrom }) =>
-      not(
-        exists(
-          selectFrom('leases')
-            .select('leases.digest')
-            .whereRef('leases.digest', '=', 'blobs.digest')
-            .where('leases.expires_at', '>', now),
-        ),
-      ),
-    )
-    .where(({ not, exists, selectFrom }) =>
-      not(
-        exists(
-          selectFrom('artifacts')
-            .innerJoin('entries', 'entries.artifact', 'artifacts.id')
-            .select('artifacts.id')
-            .whereRef('artifacts.digest', '=', 'blobs.digest')
-            .where((eb) => eb.or([eb('entries.withdrawn_at', 'is', null), eb('entries.withdrawn_at', '>', before)])),
-        ),
-      ),
-    )
-    .orderBy('blobs.digest');
-}
-
-async function doom(db: Kysely<Database>, digest: string): Promise<void> {
-  await db.deleteFrom('blobs').where('digest', '=', digest).execute();
-  await db
-    .insertInto('doomed')
-    .values({ digest })
-    .onConflict((oc) => oc.column('digest').doNothing())
-    .execute();
 }

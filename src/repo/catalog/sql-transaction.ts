@@ -1,7 +1,7 @@
 /**
  * A change of the catalog: publishing, and what goes with it. All or nothing.
  */
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import type { Transaction } from 'kysely';
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
@@ -89,7 +89,7 @@ export class SqlTransaction implements CatalogTransaction {
   }
 
   async publish(name: string, change: RevisionChange): Promise<number> {
-    return await this.#revise(name, change.reason, async (revision) => {
+    return await this.#revise(name, { id: newId(), reason: change.reason }, async (revision) => {
       const conflicts: string[] = [];
       for (const path of change.remove ?? []) {
         const digest = await this.#remove(revision, path);
@@ -104,7 +104,7 @@ export class SqlTransaction implements CatalogTransaction {
 
   async publishAgain(name: string, number: number): Promise<number> {
     await this.#requireComplete(name, number);
-    return await this.#revise(name, `publish ${number}`, async (revision) => {
+    return await this.#revise(name, { id: newId(), reason: `publish ${number}` }, async (revision) => {
       for await (const path of this.#pathsMissingIn(name, number)) await this.#remove(revision, path);
       for await (const { path, artifact } of this.#entriesNotLive(name, number)) {
         await this.#put(revision, path, artifact, true);
@@ -120,7 +120,7 @@ export class SqlTransaction implements CatalogTransaction {
         `Revision ${header.revision} of ${header.repository} does not follow on ${published}. Restore the missing file from a backup of the data directory.`,
       );
     }
-    await this.#revise(header.repository, header.reason, async (revision) => {
+    await this.#revise(header.repository, header, async (revision) => {
       for await (const line of lines) {
         if ('put' in line) await this.#replaceEntry(revision, line.put, line.artifact);
         else if ('remove' in line) await this.#remove(revision, line.remove);
@@ -130,8 +130,12 @@ export class SqlTransaction implements CatalogTransaction {
   }
 
   /** @returns the number of the published revision */
-  async #revise(name: string, reason: string, work: (revision: OpenRevision) => Promise<void>): Promise<number> {
-    const revision = await this.#begin(name, reason);
+  async #revise(
+    name: string,
+    facts: Pick<RevisionHeader, 'id' | 'reason'>,
+    work: (revision: OpenRevision) => Promise<void>,
+  ): Promise<number> {
+    const revision = await this.#begin(name, facts);
     try {
       await work(revision);
       return await this.#end(revision);
@@ -141,22 +145,23 @@ export class SqlTransaction implements CatalogTransaction {
     }
   }
 
-  async #begin(name: string, reason: string): Promise<OpenRevision> {
+  async #begin(name: string, { id, reason }: Pick<RevisionHeader, 'id' | 'reason'>): Promise<OpenRevision> {
     const row = await repositoryRow(this.#db, name);
     const number = Number(row.published) + 1;
     const file = this.#log.begin({
       format: 1,
+      id,
       repository: name,
       kind: row.kind as RepositoryKind,
       revision: number,
       createdAt: this.#now,
       reason,
     });
-    return { repository: name, number, reason, file, put: 0, removed: 0 };
+    return { repository: name, number, id, reason, file, put: 0, removed: 0 };
   }
 
   async #end(revision: OpenRevision): Promise<number> {
-    const { repository, number, reason, file, put, removed } = revision;
+    const { repository, number, id, reason, file, put, removed } = revision;
     if (put === 0 && removed === 0 && number > 1) {
       file.cancel();
       return number - 1;
@@ -164,7 +169,7 @@ export class SqlTransaction implements CatalogTransaction {
     file.close();
     await this.#db
       .insertInto('revisions')
-      .values({ repository, number, reason, put, removed, created_at: this.#now })
+      .values({ repository, number, id, reason, put, removed, created_at: this.#now })
       .execute();
     await this.#db.updateTable('repositories').set({ published: number }).where('name', '=', repository).execute();
     return number;
@@ -387,10 +392,15 @@ export class SqlTransaction implements CatalogTransaction {
 interface OpenRevision {
   readonly repository: string;
   readonly number: number;
+  readonly id: string;
   readonly reason: string;
   readonly file: RevisionFile;
   put: number;
   removed: number;
+}
+
+function newId(): string {
+  return randomBytes(16).toString('hex');
 }
 
 /** What a path holds while a revision is being made. */

@@ -8,10 +8,11 @@ import type { DatabaseSync } from 'node:sqlite';
 import { Kysely } from 'kysely';
 import { isAirlockError } from '../../errors.ts';
 import type { Catalog } from './catalog.ts';
+import { migrate } from './migrate.ts';
 import { connectSqlite, corrupt, translated } from './node-sqlite.ts';
 import type { RevisionLog } from './revision-log.ts';
 import { type Database, sqliteText } from './schema.ts';
-import { migrate, SqlCatalog } from './sql-catalog.ts';
+import { SqlCatalog } from './sql-catalog.ts';
 
 export interface SqliteCatalogOptions {
   /** Milliseconds since the epoch; the real clock by default. */

@@ -35,13 +35,13 @@ export class AccessLog {
   }
 }
 
-function formatLine({ request, response, bytes, remote }: Exchange, milliseconds: number): string {
+function formatLine({ request, response, bytes, connection }: Exchange, milliseconds: number): string {
   const { method = '', url = '', headers } = request;
   const path = JSON.stringify(shorten(url));
   const ms = Math.round(milliseconds * 100) / 100;
   const range = headers.range === undefined ? '' : `,"range":${JSON.stringify(headers.range.slice(0, MOST))}`;
   const aborted = response.writableEnded ? '' : ',"aborted":true';
-  return `{"level":30,"time":${Date.now()},"msg":"request","method":"${method}","path":${path},"status":${response.statusCode},"bytes":${bytes},"ms":${ms},"remote":"${remote}"${range}${aborted}}\n`;
+  return `{"level":30,"time":${Date.now()},"msg":"request","method":"${method}","path":${path},"status":${response.statusCode},"bytes":${bytes},"ms":${ms},"remote":"${connection.remote}"${range}${aborted}}\n`;
 }
 
 function shorten(url: string): string {

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Connection } from './connections.ts';
 
 /** What kind of thing a request asked for. */
 export type RequestClass = 'content' | 'listing' | 'api' | 'health' | 'metrics' | 'page' | 'other';
@@ -9,8 +10,7 @@ export interface Exchange {
   readonly response: ServerResponse;
   /** By `performance.now()`. */
   readonly started: number;
-  /** The client's address, which a closed connection no longer tells. */
-  readonly remote: string;
+  readonly connection: Connection;
   kind: RequestClass;
   /** Of the body, handed to the system. */
   bytes: number;

@@ -22,7 +22,7 @@ export function serverOptions(limits: HttpLimits): ServerOptions {
     headersTimeout: limits.headersTimeout,
     requestTimeout: limits.requestTimeout,
     connectionsCheckingInterval: Math.min(5000, Math.ceil(limits.headersTimeout / 4)),
-    keepAliveTimeout: limits.keepAliveTimeout,
+    keepAliveTimeout: 0, // connections.ts closes idle connections
     keepAlive: true,
     keepAliveInitialDelay: 60_000,
     noDelay: true,

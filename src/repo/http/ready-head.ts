@@ -12,15 +12,9 @@ import { PassThrough } from 'node:stream';
 
 /** Writes heads of status 200 whose fields are always the same. */
 export class ReadyHeads {
-  readonly #keepAlive: string;
   readonly #heads = new WeakMap<readonly string[], string>();
   #tail = '';
   #tailUntil = 0;
-
-  /** @param keepAliveTimeout as the server has it, milliseconds */
-  constructor(keepAliveTimeout: number) {
-    this.#keepAlive = `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(keepAliveTimeout / 1000)}\r\n\r\n`;
-  }
 
   /** @param fields names and values in turn, the same list each time; Date and Connection come in addition */
   write(request: IncomingMessage, response: ServerResponse, fields: string[]): void {
@@ -41,7 +35,7 @@ export class ReadyHeads {
     const now = Date.now();
     if (now >= this.#tailUntil || now < this.#tailUntil - 1000) {
       this.#tailUntil = now - (now % 1000) + 1000;
-      this.#tail = `Date: ${new Date(now).toUTCString()}\r\n${this.#keepAlive}`;
+      this.#tail = `Date: ${new Date(now).toUTCString()}\r\nConnection: keep-alive\r\n\r\n`;
     }
     return this.#tail;
   }

@@ -11,6 +11,7 @@ import { TrustedBlobs } from '../trusted-blobs.ts';
 import { AccessLog, type LineSink } from './access-log.ts';
 import { createApi } from './api.ts';
 import { BufferPool } from './buffer-pool.ts';
+import { Connections } from './connections.ts';
 import { answerAtOnce, isSent } from './content.ts';
 import { ALLOW, answerError } from './error-answer.ts';
 import type { Exchange } from './exchange.ts';
@@ -67,9 +68,11 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Runni
   const { catalog, blobs, logger, listen } = options;
   const limits: HttpLimits = { ...defaults.http, ...options.limits };
   const trusted = options.trusted ?? new TrustedBlobs({ catalog, blobs, onEvent: (event) => logTrust(logger, event) });
+  const connections = new Connections();
   const state = { isDraining: false };
-  const server = createServer(serverOptions(limits), createListener(options, trusted, limits, state));
+  const server = createServer(serverOptions(limits), createListener(options, trusted, connections, limits, state));
   applyLimits(server, limits);
+  connections.watch(server, limits.keepAliveTimeout);
   await startListening(server, listen);
   server.on('error', (error) => logger.error({ error: error.message }, 'cannot accept connections'));
 
@@ -95,12 +98,13 @@ const REPOS = '/repos/';
 function createListener(
   { catalog, logger, memoryCache, accessLog }: HttpServerOptions,
   trusted: TrustedBlobs,
+  connections: Connections,
   limits: HttpLimits,
   state: { readonly isDraining: boolean },
 ): RequestListener {
   const memory = new MemoryCache(memoryCache, trusted);
   const source = new PublishedSource({ catalog, trusted, memory });
-  const heads = new ReadyHeads(limits.keepAliveTimeout);
+  const heads = new ReadyHeads();
   const pool = new BufferPool(limits.buffers, limits.smallBuffer);
   const traffic = new Traffic();
   const metrics = createMetrics({ traffic, memory, pool, trusted, catalog });
@@ -114,7 +118,9 @@ function createListener(
 
   const lines = accessLog && new AccessLog(accessLog);
   const finish = (exchange: Exchange) => {
-    const milliseconds = performance.now() - exchange.started;
+    const now = performance.now();
+    const milliseconds = now - exchange.started;
+    connections.end(exchange.connection, now);
     traffic.end(exchange, milliseconds);
     lines?.add(exchange, milliseconds);
   };
@@ -149,8 +155,8 @@ function createListener(
   return (request, response) => {
     traffic.begin();
     const started = performance.now();
-    const remote = request.socket.remoteAddress ?? '';
-    const exchange: Exchange = { request, response, started, remote, kind: 'other', bytes: 0 };
+    const connection = connections.begin(request.socket);
+    const exchange: Exchange = { request, response, connection, started, kind: 'other', bytes: 0 };
     const { method, url = '' } = request;
     const isPlain = method === 'GET' && url.startsWith(REPOS) && !state.isDraining;
     if (!isPlain || !answerAtOnce(source, url.slice(REPOS.length), exchange, heads)) answer(exchange);

@@ -12,6 +12,7 @@ import type { VendorKey } from '../formats/openpgp/key-files.ts';
 import { type MediumFile, openMediumFile } from './medium.ts';
 import { findSidecars, type Sidecar, type SidecarFile } from './sidecars.ts';
 import {
+  abandon,
   commit,
   heard,
   leased,
@@ -109,9 +110,11 @@ async function ingestNew(
     const verification = summarize(checks);
     requireStrength(medium.name, verification, options);
     throwIfAborted(options.signal);
-    const stat = await commit(context.blobs, context.catalog, writer);
-    const artifact = describe(destination, medium, stat, facts, verification);
-    await publish(context, destination, artifact, stat, sidecars);
+    const artifact = describe(destination, medium, { digest, size }, facts, verification);
+    await publish(context, destination, artifact, sidecars, {
+      store: () => commit(context.blobs, context.catalog, writer),
+      cancel: () => writer.cancel(),
+    });
     const { repository, path: to } = destination;
     return {
       outcome: 'imported',
@@ -149,7 +152,7 @@ async function vouchAgain(
   const stat = await leased(context.blobs, context.catalog, artifact.digest);
   if (stat === undefined) return await ingestNew(context, medium, file, destination, sidecars, options);
   const upgraded = { ...artifact, verification };
-  await publish(context, destination, upgraded, stat, applying);
+  await publish(context, destination, upgraded, applying, { store: () => Promise.resolve(stat) });
   return { ...at, outcome: 'upgraded', artifact: upgraded, warnings: advice(verification) };
 }
 
@@ -182,7 +185,7 @@ async function hasSameBytes(
 function describe(
   destination: Destination,
   medium: MediumFile,
-  stat: BlobStat,
+  stat: Pick<BlobStat, 'digest' | 'size'>,
   facts: { readonly [key: string]: Json },
   verification: Verification,
 ): Artifact {
@@ -199,34 +202,48 @@ function describe(
   };
 }
 
+/** The bytes of an artifact, which get their name under `blobs/` last of all, for they are the most. */
+interface Content {
+  store(): Promise<BlobStat>;
+  /** Gives up what is staged and not stored. */
+  cancel?(): Promise<void>;
+}
+
 async function publish(
   { blobs, catalog }: IngestContext,
   destination: Destination,
   artifact: Artifact,
-  stat: BlobStat,
   sidecars: readonly Sidecar[],
+  content: Content,
 ): Promise<void> {
   const files = sidecars
     .filter(({ checksum, target }) => checksum.name === `${target}.sha256sum`)
     .flatMap((sidecar) => [sidecar.checksum, sidecar.signature].flatMap((file) => (file ? [{ file, sidecar }] : [])));
-  const aids: { put: Put; stat: BlobStat }[] = [];
-  for (const { file, sidecar } of files)
-    aids.push(await storeSidecar(blobs, catalog, destination, artifact, file, sidecar));
-  await catalog.transaction(async (tx) => {
-    await tx.ensureRepository(destination.repository, destination.repositoryKind);
-    const stats = [stat, ...aids.map((aid) => aid.stat)];
-    for (const one of stats) await tx.recordBlob(one);
-    const put: Put = {
-      path: destination.path,
-      artifact,
-      ...(destination.replace === undefined ? {} : { replace: destination.replace }),
-    };
-    await tx.publish(destination.repository, {
-      reason: `import ${artifact.name}`,
-      put: [put, ...aids.map((aid) => aid.put)],
+  const stored: BlobStat[] = [];
+  try {
+    const aids: Put[] = [];
+    for (const { file, sidecar } of files) {
+      const { put, stat } = await storeSidecar(blobs, catalog, destination, artifact, file, sidecar);
+      aids.push(put);
+      stored.push(stat);
+    }
+    stored.push(await content.store());
+    await catalog.transaction(async (tx) => {
+      await tx.ensureRepository(destination.repository, destination.repositoryKind);
+      for (const stat of stored) await tx.recordBlob(stat);
+      const put: Put = {
+        path: destination.path,
+        artifact,
+        ...(destination.replace === undefined ? {} : { replace: destination.replace }),
+      };
+      await tx.publish(destination.repository, { reason: `import ${artifact.name}`, put: [put, ...aids] });
+      for (const { digest } of stored) await tx.release(digest);
     });
-    for (const one of stats) await tx.release(one.digest);
-  });
+  } catch (error) {
+    await content.cancel?.(); // first: on a full disk it makes the room that the catalog needs
+    await abandon(blobs, catalog, stored);
+    throw error;
+  }
 }
 
 /** Sidecars are served under their own names beside the file, byte for byte. */

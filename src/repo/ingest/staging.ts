@@ -73,6 +73,25 @@ export async function storeBytes(blobs: BlobStore, catalog: Catalog, bytes: Uint
   }
 }
 
+/**
+ * Takes back what an import had stored when it then failed: bytes that nobody refers to, or is about to, go at once
+ * instead of after their lease. Best effort, for the catalog may be what failed; `prune` does the rest.
+ */
+export async function abandon(blobs: BlobStore, catalog: Catalog, stored: readonly BlobStat[]): Promise<void> {
+  const remove = async (digest: Digest): Promise<void> => {
+    await blobs.delete(digest);
+  };
+  try {
+    // The lease ends in a transaction of its own: one that failed before it is then overwritten for good.
+    await catalog.transaction(async (tx) => {
+      for (const { digest } of stored) await tx.release(digest);
+    });
+    for (const { digest } of stored) await catalog.discard(digest, remove);
+  } catch {
+    // The failure that led here is the one to tell.
+  }
+}
+
 /** @throws space.insufficient if the store has not room for `bytes` and a reserve */
 export async function requireSpace(blobs: BlobStore, bytes: number): Promise<void> {
   const free = await blobs.freeSpace();

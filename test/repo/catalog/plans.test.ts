@@ -11,10 +11,11 @@ import { after, before, describe, test } from 'node:test';
 import type { PGlite } from '@electric-sql/pglite';
 import { type CompiledQuery, Kysely, PGliteDialect } from 'kysely';
 import type { Artifact } from '../../../src/repo/catalog/artifact.ts';
+import { migrate } from '../../../src/repo/catalog/migrate.ts';
 import { connectSqlite } from '../../../src/repo/catalog/node-sqlite.ts';
 import { DiskRevisionLog } from '../../../src/repo/catalog/revision-log.ts';
 import { type Database, postgresText, sqliteText } from '../../../src/repo/catalog/schema.ts';
-import { migrate, SqlCatalog } from '../../../src/repo/catalog/sql-catalog.ts';
+import { SqlCatalog } from '../../../src/repo/catalog/sql-catalog.ts';
 import { artifactId } from '../../../src/repo/catalog/sql-transaction.ts';
 import { collected } from '../../conformance/catalog/under-test.ts';
 import { testArtifact, testDigest, testRelease } from '../../support/artifacts.ts';
@@ -64,7 +65,7 @@ async function fill(db: Kysely<Database>, count: number): Promise<void> {
   for (const number of [1, 2]) {
     await db
       .insertInto('revisions')
-      .values({ repository: 'a', number, created_at: 0, reason: 'bulk', put: 0, removed: 0 })
+      .values({ repository: 'a', number, id: String(number), created_at: 0, reason: 'bulk', put: 0, removed: 0 })
       .execute();
   }
   for (let first = 0; first < count; first += size) {

@@ -18,6 +18,7 @@ import { startChild } from './child.ts';
 
 const header = (revision: number): RevisionHeader => ({
   format: 1,
+  id: String(revision).padStart(32, '0'),
   repository: 'a',
   kind: 'file',
   revision,
@@ -44,6 +45,10 @@ async function read(log: RevisionLog): Promise<{ header: RevisionHeader; lines: 
     all.push({ header: revision.header, lines: await collected(revision.lines) });
   }
   return all;
+}
+
+function pending(log: RevisionLog): string[] {
+  return log.pending().map(({ repository, revision }) => `${revision} ${repository}`);
 }
 
 async function newLog(t: TestContext): Promise<{ log: DiskRevisionLog; dir: string; file: (n: number) => string }> {
@@ -80,13 +85,13 @@ describe('the revision log', () => {
     const closed = log.begin(header(1));
     closed.add({ remove: 'x' });
     closed.close();
-    assert.deepEqual([log.has('a', 1), log.pending(), await read(log)], [false, ['a'], []]);
+    assert.deepEqual([log.has('a', 1), pending(log), await read(log)], [false, ['1 a'], []]);
     closed.cancel();
     closed.cancel();
     assert.deepEqual(log.pending(), []);
     const open = log.begin(header(1));
     for (let n = 0; n < 1000; n++) open.add({ put: 'x', artifact: testArtifact(n) });
-    assert.deepEqual(log.pending(), ['a']);
+    assert.deepEqual(pending(log), ['1 a']);
     open.cancel();
     assert.deepEqual(log.pending(), []);
     const kept = log.begin(header(1));
@@ -99,14 +104,13 @@ describe('the revision log', () => {
   });
 
   test('never takes back what it has', async (t) => {
-    const { log, file } = await newLog(t);
+    const { log, dir, file } = await newLog(t);
     write(log, 1, some);
     const before = await readFile(file(1));
     assert.throws(() => log.begin(header(1)), failsWith('catalog.corrupt', /older than the revision files/));
     // A copy of it that lies about is not put in its place.
-    const pending = path.join(path.dirname(path.dirname(file(1))), '.pending');
-    await writeFile(path.join(pending, '00000001-a.jsonl'), 'something else');
-    log.settle('a', 1);
+    await writeFile(path.join(dir, '.pending', '00000001-a.jsonl'), 'something else');
+    for (const each of log.pending()) log.end(each, true);
     assert.deepEqual(await readFile(file(1)), before);
     assert.deepEqual(log.pending(), []);
   });
@@ -129,26 +133,33 @@ describe('the revision log', () => {
     assert.deepEqual(await log.repositories(), ['a']);
     assert.deepEqual((await read(log)).length, 1);
     assert.deepEqual(log.pending(), []);
-    log.settle('a', 0);
     assert.ok((await readdir(path.join(dir, '.pending'))).length >= 3);
   });
 
-  test('says when its disk is full', async (t) => {
+  test('does not overwrite what another left pending', async (t) => {
     const { log, dir } = await newLog(t);
-    await symlink('/dev/full', path.join(await made(path.join(dir, '.pending')), '00000001-a.jsonl'));
-    const file = log.begin(header(1));
-    assert.throws(() => file.close(), failsWith('space.insufficient'));
-    file.cancel();
-    assert.deepEqual(log.pending(), []);
+    const dead = [1, 2, 3].map(() => log.begin(header(1)));
+    for (const [index, file] of dead.entries()) {
+      file.add({ remove: `${index}` });
+      file.close();
+    }
+    assert.deepEqual(await readdir(path.join(dir, '.pending')), [
+      '00000001-a.jsonl',
+      '00000001-a~1.jsonl',
+      '00000001-a~2.jsonl',
+    ]);
     write(log, 1, some);
-    assert.equal((await read(log)).length, 1);
+    const [first, second, third] = log.pending();
+    assert.ok(first !== undefined && second !== undefined && third !== undefined);
+    assert.equal(first.id, header(1).id);
+    log.end(first, false);
+    log.end(second, true);
+    log.end(third, true);
+    log.end(third, true);
+    assert.deepEqual(log.pending(), []);
+    assert.deepEqual(await read(log), [{ header: header(1), lines: some }]);
   });
 });
-
-async function made(dir: string): Promise<string> {
-  await mkdir(dir, { recursive: true });
-  return dir;
-}
 
 describe('a damaged revision file', () => {
   const damages: Record<string, (file: (n: number) => string) => Promise<void>> = {
@@ -248,7 +259,7 @@ describe('a process that was killed', () => {
 
   test('before COMMIT published nothing, and the next opening removes its files', async (t) => {
     const { dir, catalog, log } = await killed(t, 'beforeCommit');
-    assert.deepEqual(log.pending(), ['a', 'new']);
+    assert.deepEqual(pending(log), ['1 new', '2 a', '3 a']);
     assert.equal((await catalog.repository('a'))?.published, 1);
     assert.equal(await catalog.repository('new'), undefined);
     const next = await open(t, dir);
@@ -264,8 +275,7 @@ describe('a process that was killed', () => {
     assert.equal(await catalog.transaction((tx) => publishIn(tx, 'a', { remove: ['x'] })), 2);
     assert.equal(await catalog.transaction((tx) => publishIn(tx, 'new', {})), 1);
     assert.deepEqual((await read(log)).at(-1)?.lines, [{ remove: 'x' }]);
-    // What nobody overwrote is the third revision, which never was.
-    assert.deepEqual(log.pending(), ['a']);
+    assert.deepEqual(pending(log), ['1 new', '2 a', '3 a']);
     await open(t, dir);
     assert.deepEqual(log.pending(), []);
     assert.equal((await read(log)).length, 2);
@@ -273,7 +283,7 @@ describe('a process that was killed', () => {
 
   test('in the middle of a revision leaves nothing of it', async (t) => {
     const { dir, log } = await killed(t, 'inTheMiddle');
-    assert.deepEqual(log.pending(), ['a']);
+    assert.deepEqual(pending(log), ['2 a']);
     const { catalog } = await open(t, dir);
     assert.deepEqual(log.pending(), []);
     assert.equal((await collected(catalog.entries('a', 2))).length, 1);
@@ -282,7 +292,7 @@ describe('a process that was killed', () => {
   test('after COMMIT has published, and the next opening puts its file in place', async (t) => {
     const { dir, catalog, log } = await killed(t, 'afterCommit');
     assert.equal((await catalog.lookup('a', 'committed'))?.since, 2);
-    assert.deepEqual([log.pending(), log.has('a', 2)], [['a'], false]);
+    assert.deepEqual([pending(log), log.has('a', 2)], [['2 a'], false]);
     await open(t, dir);
     assert.deepEqual([log.pending(), log.has('a', 2)], [[], true]);
     assert.equal((await read(log)).length, 2);

@@ -150,7 +150,7 @@ test('a connection kept alive serves one request after the other', async (t) => 
     await new Promise<void>((resolve, reject) => {
       const request = http.get(new URL('/repos/files/a', server.url), { agent }, (response) => {
         sockets.add(response.socket);
-        assert.equal(response.headers['keep-alive'], 'timeout=65');
+        assert.equal(response.headers.connection, 'keep-alive');
         response.resume().on('end', resolve);
       });
       request.on('error', reject);
@@ -158,4 +158,28 @@ test('a connection kept alive serves one request after the other', async (t) => 
     await sleep(1);
   }
   assert.equal(sockets.size, 1);
+});
+
+test('a connection that asks nothing more is closed, one that is busy is not', async (t) => {
+  const repository = await TestRepository.make(t);
+  await repository.put('files/a', testBytes(100));
+  await repository.put('files/big', testBytes(20_000_000));
+  const server = await repository.serve(t, { limits: { keepAliveTimeout: 200 } });
+  const ask = (path: string) => {
+    const socket = net.connect(server.port, '127.0.0.1');
+    socket.on('error', () => undefined);
+    socket.write(`GET /repos/files/${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    return socket;
+  };
+  const busy = ask('big').pause();
+  const idle = ask('a').resume();
+  await new Promise((resolve) => idle.once('close', resolve));
+  assert.equal(busy.closed, false);
+  let received = 0;
+  busy.on('data', (chunk: Buffer) => {
+    received += chunk.length;
+  });
+  busy.resume();
+  await new Promise((resolve) => busy.once('close', resolve));
+  assert.ok(received > 20_000_000);
 });

@@ -1,0 +1,65 @@
+/** Damage in the catalog that its database takes for data. Looking for it reads everything once, in pages. */
+import type { Kysely } from 'kysely';
+import { isAirlockError } from '../../errors.ts';
+import { limits } from '../../limits.ts';
+import { nextAfter, toArtifact, toRepository } from './rows.ts';
+import type { Database } from './schema.ts';
+import { artifactId } from './sql-transaction.ts';
+
+/**
+ * Revision numbers that do not fit each other, for a person. Outside of a transaction, what others publish meanwhile
+ * may look so.
+ */
+export async function* wrongNumbers(db: Kysely<Database>): AsyncIterable<string> {
+  for (const row of await db.selectFrom('repositories').selectAll().orderBy('name').execute()) {
+    const { name, published } = toRepository(row);
+    const { first, last, count } = await db
+      .selectFrom('revisions')
+      .select(({ fn }) => [fn.min('number').as('first'), fn.max('number').as('last'), fn.countAll().as('count')])
+      .where('repository', '=', name)
+      .executeTakeFirstOrThrow();
+    const fits =
+      Number(count) === published && (published === 0 || (Number(first) === 1 && Number(last) === published));
+    if (!fits) yield `${name} should have revisions 1 to ${published}, and has ${count}`;
+    const entry = await db
+      .selectFrom('entries')
+      .select(['folder', 'name'])
+      .where('repository', '=', name)
+      .where(({ eb, or, ref }) =>
+        or([
+          eb('from_revision', '>', published),
+          eb('until_revision', '>', published),
+          eb('until_revision', '<=', ref('from_revision')),
+        ]),
+      )
+      .limit(1)
+      .executeTakeFirst();
+    if (entry !== undefined) yield `${name}/${entry.folder}${entry.name} is in revisions that are not there`;
+  }
+}
+
+/** Artifacts that are not what their ids, which are digests, say. For a person. */
+export async function* changedArtifacts(db: Kysely<Database>): AsyncIterable<string> {
+  for (let after: string | undefined = ''; after !== undefined; ) {
+    const rows: { id: string; document: string }[] = await db
+      .selectFrom('artifacts')
+      .select(['id', 'document'])
+      .where('id', '>', after)
+      .orderBy('id')
+      .limit(limits.catalog.page)
+      .execute();
+    for (const { id, document } of rows) {
+      if (!isRecorded(id, document)) yield `artifact ${id} is not what was recorded`;
+    }
+    after = nextAfter(after, rows.at(-1)?.id);
+  }
+}
+
+function isRecorded(id: string, document: string): boolean {
+  try {
+    return artifactId(toArtifact(document)) === id;
+  } catch (error) {
+    if (isAirlockError(error, 'catalog.corrupt')) return false;
+    throw error;
+  }
+}

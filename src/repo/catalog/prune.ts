@@ -1,0 +1,131 @@
+/**
+ * How blobs leave the catalog: first their rows, then, while nobody can lease them, their bytes. Between the two they
+ * are doomed: whoever dies there leaves a note for the next prune.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Kysely } from 'kysely';
+import { limits } from '../../limits.ts';
+import type { Digest } from '../blobs/blob-store.ts';
+import type { Catalog } from './catalog.ts';
+import { damaged, nextAfter } from './rows.ts';
+import type { Database } from './schema.ts';
+
+export type PruneOptions = Parameters<Catalog['prune']>[0];
+
+export interface PruneParts {
+  readonly read: Kysely<Database>;
+  /** Its transactions take the write lock when they begin. */
+  readonly write: Kysely<Database>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+/** As Catalog.prune promises. */
+export async function* prune(
+  parts: PruneParts,
+  { before, dryRun = false, remove }: PruneOptions,
+): AsyncIterable<{ digest: Digest; size: number }> {
+  if (!dryRun) await removeDoomed(parts, remove);
+  for await (const range of digestRanges(parts.read)) {
+    const query = (db: Kysely<Database>) =>
+      unreferenced(db, range, { before: before.getTime(), now: parts.now() }).execute();
+    let rows = await query(parts.read);
+    if (rows.length === 0) continue;
+    if (!dryRun) {
+      // Looked for without the lock; whoever refers to one of them, or leased it, since then keeps it.
+      rows = await parts.write.transaction().execute(async (db) => {
+        const still = await query(db);
+        for (const { digest } of still) await doom(db, digest);
+        return still;
+      });
+      await removeDoomed(parts, remove);
+    }
+    for (const row of rows) yield { digest: row.digest as Digest, size: Number(row.size) };
+  }
+}
+
+/** All recorded blobs in ranges of a page: a query over one of them takes a bounded time. */
+async function* digestRanges(db: Kysely<Database>): AsyncIterable<DigestRange> {
+  for (let after: string | undefined = ''; after !== undefined; ) {
+    const last: { digest: string } | undefined = await db
+      .selectFrom('blobs')
+      .select('digest')
+      .where('digest', '>', after)
+      .orderBy('digest')
+      .limit(1)
+      .offset(limits.catalog.page - 1)
+      .executeTakeFirst();
+    yield { after, upTo: last?.digest };
+    after = nextAfter(after, last?.digest);
+  }
+}
+
+/** Bytes go after the row has gone, and while nobody can lease the digest; whoever was quicker keeps them. */
+async function removeDoomed(parts: PruneParts, remove: PruneOptions['remove']): Promise<void> {
+  while (!(await removeSomeDoomed(parts, remove))) await sleep(limits.catalog.busyPoll);
+}
+
+/** For so long as others can be made to wait. @returns true if none is left */
+function removeSomeDoomed({ write, now }: PruneParts, remove: PruneOptions['remove']): Promise<boolean> {
+  return write.transaction().execute(async (db) => {
+    const end = performance.now() + limits.catalog.turn;
+    await db.deleteFrom('leases').where('expires_at', '<=', now()).execute();
+    const rows = await db.selectFrom('doomed').select('digest').limit(limits.catalog.page).execute();
+    for (const { digest } of rows) {
+      await remove(digest as Digest);
+      const { numDeletedRows } = await db.deleteFrom('doomed').where('digest', '=', digest).executeTakeFirst();
+      if (numDeletedRows === 0n) throw damaged('an index of it misses what its table has');
+      if (performance.now() > end) return false;
+    }
+    return rows.length < limits.catalog.page;
+  });
+}
+
+/** After the one digest, up to and with the other, or all if there is none. */
+interface DigestRange {
+  readonly after: string;
+  readonly upTo: string | undefined;
+}
+
+/** Blobs of a range, recorded by `before`, that no entry holds: none refers to them, or all were withdrawn by then. */
+function unreferenced(
+  db: Kysely<Database>,
+  { after, upTo }: DigestRange,
+  { before, now }: { before: number; now: number },
+) {
+  let query = db.selectFrom('blobs').select(['blobs.digest', 'blobs.size']).where('blobs.digest', '>', after);
+  if (upTo !== undefined) query = query.where('blobs.digest', '<=', upTo);
+  return query
+    .where('blobs.added_at', '<=', before)
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom('leases')
+            .select('leases.digest')
+            .whereRef('leases.digest', '=', 'blobs.digest')
+            .where('leases.expires_at', '>', now),
+        ),
+      ),
+    )
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom('artifacts')
+            .innerJoin('entries', 'entries.artifact', 'artifacts.id')
+            .select('artifacts.id')
+            .whereRef('artifacts.digest', '=', 'blobs.digest')
+            .where((eb) => eb.or([eb('entries.withdrawn_at', 'is', null), eb('entries.withdrawn_at', '>', before)])),
+        ),
+      ),
+    )
+    .orderBy('blobs.digest');
+}
+
+async function doom(db: Kysely<Database>, digest: string): Promise<void> {
+  await db.deleteFrom('blobs').where('digest', '=', digest).execute();
+  await db
+    .insertInto('doomed')
+    .values({ digest })
+    .onConflict((oc) => oc.column('digest').doNothing())
+    .execute();
+}
