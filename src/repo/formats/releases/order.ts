@@ -1,3 +1,4 @@
+import { versionKey } from '../rpm/evr.ts';
 import type { AviatrixRelease, GatewayImage, ParsedRelease, RpmPackage, SsrRelease } from './facts.ts';
 import { requireReleases } from './release.ts';
 
@@ -96,22 +97,5 @@ function sortable(number: number | null): string {
 }
 
 function rpmKey({ epoch, rpmVersion, rpmRelease }: RpmPackage): string {
-  return [sortable(epoch), segments(rpmVersion), segments(rpmRelease)].join(' ');
-}
-
-/**
- * rpmvercmp as text (rpm-version(7)): a name falls into runs of digits and runs of letters, other characters only part
- * them. Ranks: `~` is below the end, the end below `^`, that below letters, these below digits.
- */
-function segments(text: string): string {
-  const parts = text.match(/\d+|[A-Za-z]+|[~^]/g) ?? [];
-  return `${parts.map(segment).join('')}1`;
-}
-
-function segment(part: string): string {
-  if (part === '~') return '0';
-  if (part === '^') return '2';
-  if (/^[A-Za-z]/.test(part)) return `3${part} `;
-  const digits = part.replace(/^0+/, '');
-  return `4${String(digits.length).padStart(3, '0')}${digits}`;
+  return [sortable(epoch), versionKey(rpmVersion), versionKey(rpmRelease)].join(' ');
 }

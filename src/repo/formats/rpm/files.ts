@@ -1,0 +1,94 @@
+import { limits } from '../../../limits.ts';
+import type { RpmHeader } from './header.ts';
+import { beyondLimit, invalid } from './rpm-fault.ts';
+import type { RpmFile } from './rpm-file.ts';
+import { decodeText } from './rpm-text.ts';
+import { FILE, TAG, TYPE } from './tags.ts';
+
+/** A file of a package. Its path is data: nobody here opens it. */
+export interface RpmFileEntry {
+  /** As the package writes it: absolute, but for source packages. */
+  readonly path: string;
+  /** Unix type and permissions; 0 where the package does not say. */
+  readonly mode: number;
+  /** rpm's own bits: configuration, documentation, ghost … */
+  readonly flags: number;
+  /** As repodata tells them apart: a ghost belongs to the package but is not in its payload; links and devices are files. */
+  readonly type: 'file' | 'dir' | 'ghost';
+}
+
+/**
+ * The files in the order recorded, one at a time. 4 bytes of memory for each directory name, nothing for the files.
+ * @throws rpm.invalid if the lists that describe them do not fit each other; rpm.limit
+ */
+export function* filesOf({ header }: RpmFile): Generator<RpmFileEntry, void, undefined> {
+  const [nameTag, paths] = header.has(TAG.baseNames)
+    ? [TAG.baseNames, splitPaths(header)]
+    : [TAG.oldFileNames, wholePaths(header)];
+  const count = checkCount(header, nameTag);
+  for (const tag of [TAG.fileModes, TAG.fileFlags]) if (header.has(tag)) requireCount(header, tag, count);
+  const [modes, flags] = [header.numbers(TAG.fileModes, TYPE.int16), header.numbers(TAG.fileFlags)];
+  let index = 0;
+  let bytes = 0;
+  for (const path of paths) {
+    bytes += path.length;
+    if (bytes > limits.rpm.pathsBytes) throw tooLong(header, nameTag, 'all paths together', limits.rpm.pathsBytes);
+    const [mode, flag] = [modes.at(index), flags.at(index)];
+    yield { path: decodeText(path), mode, flags: flag, type: typeOf(mode, flag) };
+    index += 1;
+  }
+}
+
+/** Since rpm 4 a path is a directory's name, from a list of them, and a base name. */
+function* splitPaths(header: RpmHeader): Generator<Buffer, void, undefined> {
+  const count = header.count(TAG.baseNames);
+  requireCount(header, TAG.dirIndexes, count);
+  checkCount(header, TAG.dirNames);
+  const directories = header.offsets(TAG.dirNames);
+  const indexes = header.numbers(TAG.dirIndexes);
+  let index = 0;
+  for (const name of header.textArray(TAG.baseNames)) {
+    const offset = directories[indexes.at(index)];
+    if (offset === undefined) {
+      throw invalid(
+        header.positionOf(TAG.dirIndexes),
+        `file ${index} lies in a directory that the package does not name`,
+      );
+    }
+    yield joinPath(header, header.stringAt(offset), name);
+    index += 1;
+  }
+}
+
+/** Before rpm 4 a path was one string. */
+function* wholePaths(header: RpmHeader): Generator<Buffer, void, undefined> {
+  for (const path of header.textArray(TAG.oldFileNames)) yield joinPath(header, Buffer.alloc(0), path);
+}
+
+/** Lengths are checked before memory is taken: many files may share one long name. */
+function joinPath(header: RpmHeader, directory: Buffer, name: Buffer): Buffer {
+  const most = limits.rpm.pathBytes;
+  if (directory.length + name.length <= most) return Buffer.concat([directory, name]);
+  throw tooLong(header, TAG.baseNames, 'a path', most);
+}
+
+function tooLong(header: RpmHeader, tag: number, what: string, most: number): Error {
+  return beyondLimit(header.positionOf(tag), `${what} of more than ${most} bytes`, most);
+}
+
+function checkCount(header: RpmHeader, tag: number): number {
+  const count = header.count(tag);
+  if (count > limits.rpm.files)
+    throw beyondLimit(header.positionOf(tag), `${count} files or directories`, limits.rpm.files);
+  return count;
+}
+
+function requireCount(header: RpmHeader, tag: number, count: number): void {
+  if (header.count(tag) === count) return;
+  throw invalid(header.positionOf(tag), `the package has ${count} files but ${header.count(tag)} values in tag ${tag}`);
+}
+
+function typeOf(mode: number, flags: number): RpmFileEntry['type'] {
+  if ((mode & FILE.typeMask) === FILE.directory) return 'dir';
+  return (flags & FILE.ghost) !== 0 ? 'ghost' : 'file';
+}
