@@ -125,8 +125,8 @@ export const limits = {
     text: 12 * KiB,
     /** Path lookups kept in memory. */
     lookups: 50_000,
-    /** How long requests go by one look at the catalog's version: shorter than any commit takes. */
-    versionAge: 0.2,
+    /** How long requests go by one look at the catalog's version, milliseconds: about as long as a commit takes. */
+    versionAge: 1,
     /** Blobs kept open between requests. */
     openBlobs: 64,
     /** An open blob that nobody reads for this long is closed: a deleted file keeps its space until then. */

@@ -57,6 +57,6 @@ export async function trustingDirectory(dataDir: string, { signer }: Stick): Pro
 }
 
 /** A large file that takes part of a file system. */
-export async function fillFile(file: string, bytes: number): Promise<void> {
+async function fillFile(file: string, bytes: number): Promise<void> {
   await writeFile(file, Buffer.alloc(bytes, 1));
 }

@@ -27,21 +27,21 @@ export function needs(...commands: string[]): { skip?: string } {
   if (missing.length === 0) return {};
   const packages = missing.map(([command = '', name]) => name ?? PACKAGES[command] ?? command);
   const reason = `missing: apt-get install -y ${[...new Set(packages)].join(' ')}`;
-  if (process.env['CI'] === 'true') throw new Error(reason);
+  if (process.env.CI === 'true') throw new Error(reason);
   return { skip: reason };
 }
 
 /** As `needs`, for tests that mount, make loop devices or network namespaces. */
 export function needsRoot(...commands: string[]): { skip?: string } {
   if (process.getuid?.() === 0) return needs(...commands);
-  if (process.env['CI'] === 'true') throw new Error('this test needs root');
+  if (process.env.CI === 'true') throw new Error('this test needs root');
   return { skip: 'needs root' };
 }
 
 function isThere(command: string): boolean {
   const candidates = command.includes('/')
     ? [command]
-    : `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`.split(':').map((dir) => path.join(dir, command));
+    : `${process.env.PATH ?? ''}:/usr/sbin:/sbin`.split(':').map((dir) => path.join(dir, command));
   return candidates.some((file) => {
     try {
       accessSync(file, command.includes('/') ? constants.R_OK : constants.X_OK);

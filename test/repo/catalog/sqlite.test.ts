@@ -58,6 +58,7 @@ describe('connections', () => {
       assert.equal(pragma('cell_size_check'), 1);
       assert.equal(pragma('busy_timeout'), limits.catalog.busyTimeout);
       assert.equal(pragma('journal_size_limit'), limits.catalog.journal);
+      assert.equal(pragma('cache_size'), -limits.catalog.cache / 1024);
       assert.equal(pragma('encoding'), 'UTF-8');
       t.after(() => connection.database.close());
     }
