@@ -1,6 +1,6 @@
 /** A medium with one vendor image on it, and data directories that trust the vendor. */
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { addVendorKey } from '../../src/repo/formats/openpgp/vendor-keys.ts';
 import {
@@ -54,9 +54,4 @@ async function digestsIn(dir: string, name: string, folder: string): Promise<Rec
 export async function trustingDirectory(dataDir: string, { signer }: Stick): Promise<void> {
   await mkdir(dataDir, { recursive: true });
   await addVendorKey(dataDir, Buffer.from(signer.publicKey));
-}
-
-/** A large file that takes part of a file system. */
-async function fillFile(file: string, bytes: number): Promise<void> {
-  await writeFile(file, Buffer.alloc(bytes, 1));
 }

@@ -78,7 +78,7 @@ export interface Traced {
   stopped(): Promise<void>;
 }
 
-const HOLD = path.join(import.meta.dirname, 'hold-still.ts');
+const HOLD = path.join(import.meta.dirname, 'held-child.ts');
 
 /**
  * Starts a command of Airlock with one thread in libuv's pool, and strace on all its threads or on one of them: strace

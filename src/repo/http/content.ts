@@ -12,20 +12,19 @@ import { evaluateConditions, rangeApplies } from './conditionals.ts';
 import type { Exchange } from './exchange.ts';
 import { type ContentHeaders, contentHeaders } from './headers.ts';
 import { parseRange } from './ranges.ts';
-import type { ReadyHeads } from './ready-head.ts';
 
 /**
  * The commonest request of all: GET of a whole file, in memory, without conditions. Everything happens at once.
  * @param path as it stands in the request, which is the decoded path only where nothing in it is encoded
  * @returns false if this is not such a request, and nothing was done
  */
-export function answerAtOnce(source: ArtifactSource, path: string, exchange: Exchange, heads: ReadyHeads): boolean {
+export function answerAtOnce(source: ArtifactSource, path: string, exchange: Exchange): boolean {
   const { request, response } = exchange;
   if (/[%?#\\]/.test(path) || hasConditions(request.headers)) return false;
   const artifact = source.peek?.(path);
   if (artifact?.body === undefined || artifact.headers !== undefined) return false;
   exchange.kind = 'content';
-  heads.write(request, response, contentHeaders(artifact.facts).whole);
+  response.writeHead(200, contentHeaders(artifact.facts).whole);
   sendFromMemory(exchange, artifact.body);
   return true;
 }

@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Connection } from './connections.ts';
 
 /** What kind of thing a request asked for. */
 export type RequestClass = 'content' | 'listing' | 'api' | 'health' | 'metrics' | 'page' | 'other';
@@ -10,7 +9,8 @@ export interface Exchange {
   readonly response: ServerResponse;
   /** By `performance.now()`. */
   readonly started: number;
-  readonly connection: Connection;
+  /** The client's address, which a closed connection no longer tells. */
+  readonly remote: string;
   kind: RequestClass;
   /** Of the body, handed to the system. */
   bytes: number;

@@ -10,6 +10,7 @@ import os from 'node:os';
 import { AirlockError, systemCode } from '../../errors.ts';
 import type { limits } from '../../limits.ts';
 import { ALLOW } from './error-answer.ts';
+import type { Front } from './front.ts';
 
 export type HttpLimits = { readonly [K in keyof typeof limits.http]: number };
 
@@ -22,7 +23,7 @@ export function serverOptions(limits: HttpLimits): ServerOptions {
     headersTimeout: limits.headersTimeout,
     requestTimeout: limits.requestTimeout,
     connectionsCheckingInterval: Math.min(5000, Math.ceil(limits.headersTimeout / 4)),
-    keepAliveTimeout: 0, // connections.ts closes idle connections
+    keepAliveTimeout: limits.keepAliveTimeout,
     keepAlive: true,
     keepAliveInitialDelay: 60_000,
     noDelay: true,
@@ -94,11 +95,15 @@ export function urlOf(host: string, port: number): string {
 const SWEEP = 50;
 
 /** Stops accepting, closes idle connections, and cuts what is not done after `patience` milliseconds. */
-export async function drain(server: Server, patience: number): Promise<void> {
+export async function drain(server: Server, front: Front, patience: number): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   const sweep = setInterval(() => server.closeIdleConnections(), SWEEP);
-  const cut = setTimeout(() => server.closeAllConnections(), patience);
+  const cut = setTimeout(() => {
+    server.closeAllConnections();
+    front.close();
+  }, patience);
   server.closeIdleConnections();
+  front.drain();
   await closed;
   clearInterval(sweep);
   clearTimeout(cut);

@@ -11,10 +11,10 @@ import { TrustedBlobs } from '../trusted-blobs.ts';
 import { AccessLog, type LineSink } from './access-log.ts';
 import { createApi } from './api.ts';
 import { BufferPool } from './buffer-pool.ts';
-import { Connections } from './connections.ts';
 import { answerAtOnce, isSent } from './content.ts';
 import { ALLOW, answerError } from './error-answer.ts';
 import type { Exchange } from './exchange.ts';
+import { Front } from './front.ts';
 import { type Logger, logFailure, logTrust } from './logger.ts';
 import { MemoryCache } from './memory-cache.ts';
 import { createMetrics } from './metrics.ts';
@@ -28,7 +28,6 @@ import {
   urlOf,
 } from './node-server.ts';
 import { PublishedSource } from './published-source.ts';
-import { ReadyHeads } from './ready-head.ts';
 import { answerRepos } from './repositories.ts';
 import { splitTarget } from './request-path.ts';
 import { Traffic } from './traffic.ts';
@@ -66,19 +65,19 @@ export interface RunningServer {
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<RunningServer> {
   const { catalog, blobs, logger, listen } = options;
-  const limits: HttpLimits = { ...defaults.http, ...options.limits };
   const trusted = options.trusted ?? new TrustedBlobs({ catalog, blobs, onEvent: (event) => logTrust(logger, event) });
-  const connections = new Connections();
-  const state = { isDraining: false };
-  const server = createServer(serverOptions(limits), createListener(options, trusted, connections, limits, state));
+  const parts = assemble(options, trusted);
+  const { limits, state } = parts;
+  const server = createServer(serverOptions(limits), createListener(parts));
   applyLimits(server, limits);
-  connections.watch(server, limits.keepAliveTimeout);
+  const front = new Front(parts);
+  front.attach(server);
   await startListening(server, listen);
   server.on('error', (error) => logger.error({ error: error.message }, 'cannot accept connections'));
 
   const stop = async () => {
     state.isDraining = true;
-    await drain(server, limits.drainTimeout);
+    await drain(server, front, limits.drainTimeout);
     if (options.trusted === undefined) trusted.close();
   };
   let stopped: Promise<void> | undefined;
@@ -93,22 +92,30 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Runni
   };
 }
 
+type Parts = ReturnType<typeof assemble>;
+
+function assemble({ catalog, logger, memoryCache, accessLog, limits }: HttpServerOptions, trusted: TrustedBlobs) {
+  const all: HttpLimits = { ...defaults.http, ...limits };
+  const memory = new MemoryCache(memoryCache, trusted);
+  const pool = new BufferPool(all.buffers, all.smallBuffer);
+  const traffic = new Traffic();
+  return {
+    catalog,
+    logger,
+    limits: all,
+    pool,
+    traffic,
+    source: new PublishedSource({ catalog, trusted, memory }),
+    log: accessLog && new AccessLog(accessLog),
+    metrics: createMetrics({ traffic, memory, pool, trusted, catalog }),
+    state: { isDraining: false },
+  };
+}
+
 const REPOS = '/repos/';
 
-function createListener(
-  { catalog, logger, memoryCache, accessLog }: HttpServerOptions,
-  trusted: TrustedBlobs,
-  connections: Connections,
-  limits: HttpLimits,
-  state: { readonly isDraining: boolean },
-): RequestListener {
-  const memory = new MemoryCache(memoryCache, trusted);
-  const source = new PublishedSource({ catalog, trusted, memory });
-  const heads = new ReadyHeads();
-  const pool = new BufferPool(limits.buffers, limits.smallBuffer);
-  const traffic = new Traffic();
-  const metrics = createMetrics({ traffic, memory, pool, trusted, catalog });
-
+function createListener(parts: Parts): RequestListener {
+  const { catalog, logger, limits, traffic, source, log, metrics, state } = parts;
   const exchanges = new WeakMap<ServerResponse, Exchange>();
   const fail = (exchange: Exchange, error: unknown) => {
     logFailure(logger, exchange, error);
@@ -116,13 +123,13 @@ function createListener(
   };
   const api = createApi({ catalog, metrics, exchanges, isDraining: () => state.isDraining, fail });
 
-  const lines = accessLog && new AccessLog(accessLog);
-  const finish = (exchange: Exchange) => {
-    const now = performance.now();
-    const milliseconds = now - exchange.started;
-    connections.end(exchange.connection, now);
-    traffic.end(exchange, milliseconds);
-    lines?.add(exchange, milliseconds);
+  const finish = ({ request, response, kind, bytes, started, remote }: Exchange) => {
+    const milliseconds = performance.now() - started;
+    const { statusCode: status, writableEnded } = response;
+    traffic.inFlight -= 1;
+    traffic.count(kind, status, bytes, milliseconds);
+    const { method = '', url = '', headers } = request;
+    log?.add({ method, url, status, bytes, milliseconds, remote, range: headers.range, isAborted: !writableEnded });
   };
 
   const finishLater = (exchange: Exchange) => {
@@ -143,7 +150,7 @@ function createListener(
     } else {
       const { path, query } = splitTarget(request.url ?? '');
       if (path === '/repos' || path.startsWith(REPOS)) {
-        answerRepos({ catalog, source, pool }, exchange, path, query).catch((error: unknown) => fail(exchange, error));
+        answerRepos(parts, exchange, path, query).catch((error: unknown) => fail(exchange, error));
       } else {
         request.url = query === '' ? path : `${path}?${query}`;
         exchanges.set(response, exchange);
@@ -153,13 +160,13 @@ function createListener(
   };
 
   return (request, response) => {
-    traffic.begin();
+    traffic.inFlight += 1;
     const started = performance.now();
-    const connection = connections.begin(request.socket);
-    const exchange: Exchange = { request, response, connection, started, kind: 'other', bytes: 0 };
+    const remote = request.socket.remoteAddress ?? '';
+    const exchange: Exchange = { request, response, started, remote, kind: 'other', bytes: 0 };
     const { method, url = '' } = request;
     const isPlain = method === 'GET' && url.startsWith(REPOS) && !state.isDraining;
-    if (!isPlain || !answerAtOnce(source, url.slice(REPOS.length), exchange, heads)) answer(exchange);
+    if (!isPlain || !answerAtOnce(source, url.slice(REPOS.length), exchange)) answer(exchange);
     else if (isSent(response)) finish(exchange);
     else finishLater(exchange);
   };

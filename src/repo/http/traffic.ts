@@ -1,6 +1,6 @@
 import { Counter, type Registry } from 'prom-client';
 import { Durations } from './durations.ts';
-import type { Exchange } from './exchange.ts';
+import type { RequestClass } from './exchange.ts';
 
 /** Counts requests. Plain numbers where every request touches them; Prometheus gets them when it asks. */
 export class Traffic {
@@ -10,6 +10,7 @@ export class Traffic {
     'Time from the head of a request to the end of its answer.',
   );
   #bytes = 0;
+  /** Requests being answered. */
   inFlight = 0;
 
   /** Makes the counters' metrics. */
@@ -39,19 +40,15 @@ export class Traffic {
     });
   }
 
-  begin(): void {
-    this.inFlight += 1;
-  }
-
-  end({ kind, response: { statusCode }, bytes }: Exchange, milliseconds: number): void {
-    this.inFlight -= 1;
+  /** A request was answered. */
+  count(kind: RequestClass, status: number, bytes: number, milliseconds: number): void {
     this.#bytes += bytes;
     let byStatus = this.#requests.get(kind);
     if (byStatus === undefined) {
       byStatus = new Map();
       this.#requests.set(kind, byStatus);
     }
-    byStatus.set(statusCode, (byStatus.get(statusCode) ?? 0) + 1);
+    byStatus.set(status, (byStatus.get(status) ?? 0) + 1);
     this.durations.observe(milliseconds / 1000);
   }
 }

@@ -13,7 +13,6 @@ import { testBytes, until } from './support.ts';
 
 const bytes = testBytes(1_000_000);
 const pool = new BufferPool();
-const connection = { remote: '', busy: 1, idleSince: 0 };
 
 /** Gives its bytes in small parts, as they come from far away. */
 class FillingSource implements ArtifactSource {
@@ -55,7 +54,7 @@ class FillingSource implements ArtifactSource {
 
 async function serve(t: TestContext, source: ArtifactSource): Promise<string> {
   const server = http.createServer((request, response) => {
-    const exchange: Exchange = { request, response, started: 0, connection, kind: 'content', bytes: 0 };
+    const exchange: Exchange = { request, response, started: 0, remote: '', kind: 'content', bytes: 0 };
     answerContent(source, (request.url ?? '').slice(1), exchange, pool)
       .then((isThere) => isThere || answerError(exchange, new AirlockError('path.not-found', 'no')))
       .catch((error: unknown) => answerError(exchange, error));
