@@ -11,7 +11,7 @@ import { silent } from '../../src/repo/progress.ts';
 import { examine } from '../../src/repo/upkeep/doctor.ts';
 import { verify } from '../../src/repo/upkeep/verify.ts';
 
-/** Everything that can be told of a data directory, times left out. */
+/** Everything that can be told of a data directory, but for times and random identifiers. */
 export interface State {
   /** What clients and users see. */
   readonly visible: {
@@ -131,7 +131,12 @@ async function visibleState({ catalog, dataDir }: App, files: readonly string[])
   const revisions: Record<string, unknown[]> = {};
   for (const file of files.filter((each) => each.startsWith('revisions/'))) {
     const lines = (await readFile(path.join(dataDir, file), 'utf8')).trimEnd().split('\n');
-    revisions[file] = lines.map((line) => ({ ...JSON.parse(line), createdAt: undefined, sha256: undefined }));
+    revisions[file] = lines.map((line) => ({
+      ...JSON.parse(line),
+      createdAt: undefined,
+      id: undefined,
+      sha256: undefined,
+    }));
   }
   return {
     repositories: repositories.map(({ name, kind, published }) => ({ name, kind, published })),

@@ -43,12 +43,13 @@ export class Partials {
     }
   }
 
-  /** Gives the folder up; what still lies in it is cleaned up by the next one who comes along. */
+  /** Gives the folder up; what still lies in it is cleaned up by the next one who comes along. Never fails. */
   async release(): Promise<void> {
     const home = await this.#home?.catch(() => undefined);
     this.#home = undefined;
     if (home === undefined) return;
-    await removeFolder(home.dir).finally(() => home.lock.release());
+    await removeFolder(home.dir).catch(() => undefined); // an error here would hide the one that led to the end
+    home.lock.release();
   }
 
   /** Gives a partial file with its journal, closed and durable, to whoever resumes it. */

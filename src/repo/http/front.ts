@@ -8,7 +8,7 @@
  */
 import { type Server, validateHeaderValue } from 'node:http';
 import type { Socket } from 'node:net';
-import type { ArtifactSource, MemoryBody } from '../artifact-source.ts';
+import type { ArtifactSource, MemoryBody, OpenArtifact } from '../artifact-source.ts';
 import type { AccessLog } from './access-log.ts';
 import { contentHeaders } from './headers.ts';
 import type { HttpLimits } from './node-server.ts';
@@ -30,6 +30,8 @@ interface Guest {
   idleSince: number;
   /** How long it may stay silent from then on, milliseconds. */
   patience: number;
+  /** It waits for content to be brought into memory. */
+  isLoading: boolean;
 }
 
 /** How often silent connections are looked for, milliseconds at most. */
@@ -60,10 +62,12 @@ export class Front {
     server.on('close', () => clearInterval(sweep));
   }
 
-  /** Lets go of the connections that wait for nothing, and leaves everything that comes to the server. */
+  /** Closes the connections that wait for nothing more, and leaves everything that comes to the server. */
   drain(): void {
     this.#isDraining = true;
-    for (const socket of this.#guests.keys()) socket.end();
+    for (const [socket, { isLoading }] of this.#guests) {
+      if (!isLoading) socket.destroySoon();
+    }
   }
 
   /** Cuts what `drain` left. */
@@ -72,63 +76,71 @@ export class Front {
   }
 
   #receive(socket: Socket, handOver: (socket: Socket) => void): void {
-    const { limits } = this.#parts;
-    const guest = {
+    const guest: Guest = {
       remote: socket.remoteAddress ?? '',
       idleSince: performance.now(),
-      patience: limits.headersTimeout,
+      patience: this.#parts.limits.headersTimeout,
+      isLoading: false,
     };
     this.#guests.set(socket, guest);
     const onData = (chunk: Buffer) => {
-      if (this.#answer(socket, guest, chunk)) return;
-      leave();
+      // Until an answer is taken, the next request waits at the server, which then stops reading.
+      const path = this.#isDraining || socket.writableLength > 0 ? undefined : plainPath(chunk);
+      if (path !== undefined && this.#answer(socket, guest, path)) return;
+      // In the stream it stays until somebody reads it, also when the client has ended its side.
       socket.pause();
       socket.unshift(chunk);
-      handOver(socket);
-      socket.resume();
+      if (path === undefined || guest.isLoading) leave();
+      else load(path).catch(cut);
+    };
+    /** Brings the content into memory and looks at the request again; what cannot be there is the server's. */
+    const load = async (path: string) => {
+      guest.isLoading = true;
+      const isLoaded = await this.#load(path);
+      if (socket.destroyed) return;
+      if (isLoaded) socket.resume();
+      else leave();
     };
     const onEnd = () => socket.end();
-    const onError = () => socket.destroy();
-    const onTimeout = () => socket.destroy();
+    const cut = () => socket.destroy();
     const onClose = () => this.#guests.delete(socket);
     const leave = () => {
       this.#guests.delete(socket);
-      socket
-        .off('data', onData)
-        .off('end', onEnd)
-        .off('error', onError)
-        .off('timeout', onTimeout)
-        .off('close', onClose);
+      socket.off('data', onData).off('end', onEnd).off('error', cut).off('timeout', cut).off('close', onClose);
+      handOver(socket);
+      socket.resume();
     };
-    socket.on('data', onData).on('end', onEnd).on('error', onError).on('timeout', onTimeout).on('close', onClose);
+    socket.on('data', onData).on('end', onEnd).on('error', cut).on('timeout', cut).on('close', onClose);
   }
 
-  /** @returns false if the request is the server's; nothing was done then */
-  #answer(socket: Socket, guest: Guest, chunk: Buffer): boolean {
-    // Until an answer is taken, the next request waits at the server, which then stops reading.
-    if (this.#isDraining || socket.writableLength > 0) return false;
+  /** @returns false, with nothing done, if the content is not in memory */
+  #answer(socket: Socket, guest: Guest, path: string): boolean {
     const started = performance.now();
-    const path = plainPath(chunk);
-    const artifact = path === undefined ? undefined : this.#parts.source.peek(path);
-    if (artifact?.body === undefined || artifact.headers !== undefined) return false;
-    const head = this.#headOf(contentHeaders(artifact.facts).whole) + this.#dates();
-    send(socket, head, artifact.body);
-    if (socket.writableLength > 0) this.#await(socket, artifact.body);
-
-    const now = performance.now();
-    guest.idleSince = now;
-    guest.patience = this.#parts.limits.keepAliveTimeout;
-    const bytes = artifact.body.bytes.length;
-    this.#parts.traffic.count('content', 200, bytes, now - started);
-    this.#parts.log?.add({
-      method: 'GET',
-      url: `/repos/${path}`,
-      status: 200,
-      bytes,
-      milliseconds: now - started,
-      remote: guest.remote,
-    });
+    const hot = this.#parts.source.peek(path);
+    if (!isHot(hot)) return false;
+    this.#send(socket, guest, path, hot, started);
     return true;
+  }
+
+  /** @returns whether it is in memory now. Failures are met again, and told, by the server. */
+  async #load(path: string): Promise<boolean> {
+    const artifact = await this.#parts.source.open(path).catch(() => undefined);
+    await artifact?.close();
+    return isHot(artifact);
+  }
+
+  #send(socket: Socket, guest: Guest, path: string, { facts, body }: HotArtifact, started: number): void {
+    write(socket, this.#headOf(contentHeaders(facts).whole) + this.#dates(), body);
+    if (socket.writableLength > 0) this.#await(socket, body);
+    const { traffic, log, limits } = this.#parts;
+    const now = performance.now();
+    guest.isLoading = false;
+    guest.idleSince = now;
+    guest.patience = limits.keepAliveTimeout;
+    const bytes = body.bytes.length;
+    const milliseconds = now - started;
+    traffic.count('content', 200, bytes, milliseconds);
+    log?.add({ method: 'GET', url: `/repos/${path}`, status: 200, bytes, milliseconds, remote: guest.remote });
   }
 
   /** The client does not take the answer at once: the body stays in memory, and is cut off if nothing moves. */
@@ -168,14 +180,21 @@ export class Front {
 
   #sweep(): void {
     const now = performance.now();
-    for (const [socket, { idleSince, patience }] of this.#guests) {
-      if (socket.writableLength === 0 && now - idleSince > patience) socket.destroy();
+    for (const [socket, { idleSince, patience, isLoading }] of this.#guests) {
+      if (!isLoading && socket.writableLength === 0 && now - idleSince > patience) socket.destroy();
     }
   }
 }
 
+/** Content in memory, with no header fields but its own. */
+type HotArtifact = OpenArtifact & { readonly body: MemoryBody };
+
+function isHot(artifact: OpenArtifact | undefined): artifact is HotArtifact {
+  return artifact?.body !== undefined && artifact.headers === undefined;
+}
+
 /** One write where it can be. */
-function send(socket: Socket, head: string, body: MemoryBody): void {
+function write(socket: Socket, head: string, body: MemoryBody): void {
   if (body.text !== null) {
     socket.write(head + body.text, 'latin1');
     return;

@@ -78,6 +78,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Runni
   const stop = async () => {
     state.isDraining = true;
     await drain(server, front, limits.drainTimeout);
+    parts.log?.flush();
     if (options.trusted === undefined) trusted.close();
   };
   let stopped: Promise<void> | undefined;
