@@ -63,6 +63,11 @@ function isoCommand(parent: Command): void {
     });
     const wants = mergeIsoFlags(said, flags);
     const files = await chooseImages(app, session, wants);
+    if (wants.policy !== undefined) {
+      session.progress.note(
+        'check-rpm-signature has no effect in this version: images are checked as wholes, the RPMs in them are not.',
+      );
+    }
     const question = `${files.map((file) => `  ${file}\n`).join('')}Importing reads ${files.length === 1 ? 'this image' : 'these images'} whole, which may take minutes. Go on?`;
     if (!(await confirm(question, { force: wants.force })))
       return { json: { imported: [], failed: [] }, text: 'Nothing was imported.' };
@@ -73,6 +78,8 @@ function isoCommand(parent: Command): void {
 interface IsoWants {
   readonly filepath: string | undefined;
   readonly hunt: readonly string[] | undefined;
+  /** What was said of the signatures of RPMs. */
+  readonly policy: string | undefined;
   readonly force: boolean;
   readonly verbose: boolean;
 }
@@ -97,6 +104,7 @@ function mergeIsoFlags(said: ReturnType<typeof readWords>, flags: IsoFlags): Iso
   return {
     filepath,
     hunt: folders,
+    policy,
     force: said.force === true || flags.force === true,
     verbose: said.verbose === true || flags.verbose === true,
   };
