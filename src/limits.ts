@@ -110,7 +110,7 @@ export const limits = {
     /** A request's body is never read; up to this size it is skipped, above it the connection is closed. */
     requestBody: 64 * KiB,
     /** Read buffers of all responses together, beside one of the smallest size for each connection. */
-    buffers: 64 * MiB,
+    buffers: 32 * MiB,
     /** One read buffer: what a slow client gets, what every client begins with. `chunk` is the largest. */
     smallBuffer: 16 * KiB,
     firstBuffer: 64 * KiB,

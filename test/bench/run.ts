@@ -19,6 +19,9 @@ import { formatTable } from './support/table.ts';
 
 const GROUPS: Readonly<Record<string, Group>> = { serve, memory, start, import: importing };
 
+/** What a program that was just stopped still writes must not keep its folder. */
+const REMOVE = { recursive: true, force: true, maxRetries: 10, retryDelay: 200 };
+
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: { seconds: { type: 'string', default: '5' }, rounds: { type: 'string', default: '5' } },
@@ -47,7 +50,9 @@ try {
   for (const { title, about, run } of groups) {
     bench.say(`— ${title}`);
     const before = await freeCores(bench);
-    const rows = await run(bench);
+    const folder = await mkdtemp(path.join(dir, 'group-'));
+    const rows = await run({ ...bench, dir: folder });
+    await rm(folder, REMOVE);
     const free = `Free of the two cores: ${before} before, ${await freeCores(bench)} after.`;
     process.stdout.write(`\n### ${title}\n\n${about}\n\n${formatTable(rows)}\n${free}\n`);
   }
@@ -55,7 +60,7 @@ try {
   bench.say(bench.signal.aborted ? 'Interrupted.' : String(error instanceof Error ? error.message : error));
   process.exitCode = 1;
 } finally {
-  await rm(dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
+  await rm(dir, REMOVE);
 }
 
 function wholeNumber(name: string, text: string): number {

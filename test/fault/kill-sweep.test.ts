@@ -12,9 +12,8 @@ import { isAirlockError } from '../../src/errors.ts';
 import { silent } from '../../src/repo/progress.ts';
 import { deleteVersion } from '../../src/repo/upkeep/delete-version.ts';
 import { prune } from '../../src/repo/upkeep/prune.ts';
-import { airlock } from '../support/cli.ts';
-import { needs } from '../support/needs.ts';
-import { type Call, readTrace, runTraced } from '../support/strace.ts';
+import { airlock, airlockJson } from '../support/cli.ts';
+import { type Call, needsTracing, readTrace, runTraced } from '../support/strace.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { importAgain, type State, soundState, withApp } from './aftermath.ts';
 import { describePoint, injectAt, isDeep, isIn, type Point, pointsOf, some } from './points.ts';
@@ -172,7 +171,7 @@ async function seeded(t: TestContext, ...files: ('older' | 'file')[]): Promise<{
 
 const VERSION = '6.3.0-107.r1.el7';
 
-test('the first import, killed before any call that makes something durable', needs('strace'), async (t) => {
+test('the first import, killed before any call that makes something durable', needsTracing(), async (t) => {
   const { base, stick } = await seeded(t);
   const found = await sweep(t, {
     command: ['import', 'iso', 'filepath', stick.file],
@@ -183,7 +182,44 @@ test('the first import, killed before any call that makes something durable', ne
   assert.ok(found.length >= 40, `only ${found.length} kill points`);
 });
 
-test('a further import, killed', needs('strace'), async (t) => {
+test(
+  'after a kill just before its transaction every command shows nothing of an import, just after it all',
+  needsTracing(),
+  async (t) => {
+    const { base, stick } = await seeded(t, 'older');
+    const dir = await tempDir(t);
+    const swept: Swept = { command: ['import', 'iso', 'filepath', stick.file], base, again: () => Promise.resolve() };
+    const log = path.join(dir, 'trace');
+    const points = await pointsOf(['--data', await copyOf(base, dir), ...swept.command], log, 'rename');
+    const lastBlob = points.findLast(({ thread }) => thread === 'pool');
+    const revision = points.findLast(({ thread, call }) => thread === 'main' && call.paths[0]?.includes('/.pending/'));
+    assert.ok(lastBlob !== undefined && revision !== undefined);
+    for (const [point, published, blobs] of [
+      [lastBlob, 1, 3],
+      [revision, 2, 6],
+    ] as const) {
+      const data = await killedAt(point, swept, dir);
+      const run = (...args: string[]) => airlockJson<unknown[]>(['--data', data, ...args]);
+      const list = await run('repo', 'list');
+      assert.deepEqual(
+        list.json.map((each) => (each as { published: number }).published),
+        [published],
+        list.stderr,
+      );
+      assert.equal((await run('show', 'system', 'software', 'available')).json.length, published);
+      for (const [command, says] of [
+        ['verify', new RegExp(`^Checked ${blobs} blobs, .*: all are right\\.$`, 'm')],
+        ['doctor', /Healthy\.$/m],
+      ] as const) {
+        const { code, stdout, stderr } = await airlock(['--data', data, command]);
+        assert.equal(code, 0, stderr);
+        assert.match(stdout, says);
+      }
+    }
+  },
+);
+
+test('a further import, killed', needsTracing(), async (t) => {
   const { base, stick } = await seeded(t, 'older');
   const found = await sweep(t, {
     command: ['import', 'iso', 'filepath', stick.file],
@@ -195,7 +231,7 @@ test('a further import, killed', needs('strace'), async (t) => {
   assert.ok(found.length >= 8);
 });
 
-test('delete, killed', needs('strace'), async (t) => {
+test('delete, killed', needsTracing(), async (t) => {
   const { base } = await seeded(t, 'older', 'file');
   const again = (data: string) =>
     withApp(data, async ({ catalog }) => {
@@ -212,7 +248,7 @@ test('delete, killed', needs('strace'), async (t) => {
   assertOnce(found);
 });
 
-test('prune, killed', needs('strace'), async (t) => {
+test('prune, killed', needsTracing(), async (t) => {
   const { base } = await seeded(t, 'older', 'file');
   await withApp(base, ({ catalog }) => deleteVersion(catalog, VERSION));
   const again = (data: string) =>
@@ -224,7 +260,7 @@ test('prune, killed', needs('strace'), async (t) => {
   assert.ok(found.length >= 6);
 });
 
-const deepOnly = isDeep ? needs('strace') : { skip: 'only with AIRLOCK_DEEP=1' };
+const deepOnly = isDeep ? needsTracing() : { skip: 'only with AIRLOCK_DEEP=1' };
 
 test('publish, killed', deepOnly, async (t) => {
   const { base } = await seeded(t, 'older', 'file');

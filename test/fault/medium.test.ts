@@ -8,8 +8,8 @@ import path from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { airlock, airlockJson, type CliResult, startServer } from '../support/cli.ts';
 import { makeLoopDisk, needsLoopDisk } from '../support/loop-disk.ts';
-import { needs, needsRoot } from '../support/needs.ts';
-import { readTrace, runTraced, startTraced, type Traced } from '../support/strace.ts';
+import { needsRoot } from '../support/needs.ts';
+import { needsTracing, readTrace, runTraced, startTraced, type Traced } from '../support/strace.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { makeTinyDisk, type TinyDisk } from '../support/tiny-disk.ts';
 import { assertImages, assertNothingLeft, importAgain } from './aftermath.ts';
@@ -105,7 +105,7 @@ describe('a medium', () => {
     await assertNothingCameIn(at);
   });
 
-  test('with a bad sector, in the image or in a sidecar', needs('strace'), async (t) => {
+  test('with a bad sector, in the image or in a sidecar', needsTracing(), async (t) => {
     const at = await scene(t);
     for (const [suffix, nth] of [
       ['', 3],
@@ -121,7 +121,7 @@ describe('a medium', () => {
     await assertWorks(at);
   });
 
-  test('on which the file gets shorter', needs('strace'), async (t) => {
+  test('on which the file gets shorter', needsTracing(), async (t) => {
     const at = await scene(t);
     await cp(at.stick.dir, path.join(at.dir, 'spare'), { recursive: true, preserveTimestamps: true });
     const running = await halfWay(t, at);
@@ -144,7 +144,7 @@ describe('a medium', () => {
 
 describe('somebody who has had enough', () => {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    test(`and sends ${signal}`, needs('strace'), async (t) => {
+    test(`and sends ${signal}`, needsTracing(), async (t) => {
       const at = await scene(t);
       const running = await halfWay(t, at);
       running.child.kill(signal);
@@ -227,7 +227,7 @@ describe('a full disk', () => {
     ['pool', 'a blob'],
     ['main', 'the catalog'],
   ] as const) {
-    test(`found out while ${what} is written`, needs('strace'), async (t) => {
+    test(`found out while ${what} is written`, needsTracing(), async (t) => {
       const at = await scene(t);
       const points = (await pointsIn(at, 'pwrite64')).filter(
         (point) => point.thread === thread && /-wal$|\.part$/.test(point.call.paths[0] ?? ''),
@@ -240,7 +240,7 @@ describe('a full disk', () => {
     });
   }
 
-  test('found out while the revision is written', needs('strace'), async (t) => {
+  test('found out while the revision is written', needsTracing(), async (t) => {
     const at = await scene(t);
     const file = path.join(at.data, 'revisions', '.pending', '00000002-images.jsonl');
     for (const nth of [1, 2]) {
@@ -259,7 +259,7 @@ describe('a full disk', () => {
   }
 });
 
-test('a failed fsync fails the import, whichever it is', needs('strace'), async (t) => {
+test('a failed fsync fails the import, whichever it is', needsTracing(), async (t) => {
   const at = await scene(t);
   const points = await fsyncsOfImport(at);
   assert.ok(points.length >= 20, `${points.length} fsyncs`);

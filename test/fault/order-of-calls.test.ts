@@ -7,8 +7,7 @@ import path from 'node:path';
 import { before, describe, test } from 'node:test';
 import { deleteVersion } from '../../src/repo/upkeep/delete-version.ts';
 import { withDirectory } from '../repo/blobs/support.ts';
-import { needs } from '../support/needs.ts';
-import { type Call, parseTrace, readTrace, runTraced } from '../support/strace.ts';
+import { type Call, needsTracing, parseTrace, readTrace, runTraced } from '../support/strace.ts';
 import { importAgain, withApp } from './aftermath.ts';
 import { makeStick, type Stick, trustingDirectory } from './stick.ts';
 
@@ -93,7 +92,7 @@ async function traced(dir: string, data: string, ...command: string[]): Promise<
   return new Trace(await readTrace(log), data);
 }
 
-describe('an import', needs('strace'), () => {
+describe('an import', needsTracing(), () => {
   let trace: Trace;
   let stick: Stick;
   let blobs: string[];
@@ -194,7 +193,7 @@ describe('an import', needs('strace'), () => {
   });
 });
 
-test('prune lets go in the catalog, then of the file, and then makes that durable', needs('strace'), () =>
+test('prune lets go in the catalog, then of the file, and then makes that durable', needsTracing(), () =>
   withDirectory(async (dir) => {
     const stick = await makeStick(path.join(dir, 'stick'));
     const data = path.join(dir, 'data');

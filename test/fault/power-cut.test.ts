@@ -165,6 +165,7 @@ for (const kind of ['xfs', 'ext4'] as const) {
         const { thread, nth } = point;
         const args = await command(`${thread}-${nth}`);
         const { child, result, stopped } = await startTraced(args, log, injectAt(point, 'signal=SIGSTOP'), thread);
+        t.after(() => child.kill('SIGKILL'));
         await stopped();
         disk.cut();
         child.kill('SIGKILL');

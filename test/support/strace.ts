@@ -3,11 +3,12 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type CliResult, ended, startCli } from './cli.ts';
+import { needs } from './needs.ts';
 
 /** One system call. */
 export interface Call {
@@ -65,6 +66,20 @@ export async function readTrace(file: string): Promise<Call[]> {
 function call(place: Pick<Call, 'thread' | 'began' | 'ended'>, name: string, args: string, result: string): Call {
   const paths = [...args.matchAll(/<(\/[^<>]*)>|"(\/[^"]*)"/g)].map(([, opened, named]) => opened ?? named ?? '');
   return { ...place, name, args, paths, result };
+}
+
+/** Options for tests that use `startTraced` or `runTraced`. */
+export function needsTracing(): { skip?: string } {
+  const options = needs('strace');
+  if (options.skip !== undefined || mayAttach()) return options;
+  const reason = 'strace may not attach to processes: run as root, or sysctl kernel.yama.ptrace_scope=0';
+  if (process.env.CI === 'true') throw new Error(reason);
+  return { skip: reason };
+}
+
+function mayAttach(): boolean {
+  const setting = '/proc/sys/kernel/yama/ptrace_scope';
+  return process.getuid?.() === 0 || !existsSync(setting) || readFileSync(setting, 'latin1').trim() === '0';
 }
 
 /** A command of Airlock under strace, on its way. */

@@ -14,15 +14,8 @@ export type Segment = ByteRange | Buffer;
 
 type Source = Pick<OpenArtifact, 'readAt'>;
 
-interface Piece {
-  readonly bytes: Uint8Array;
-  /** The pool's buffer in which they are. */
-  readonly buffer: Buffer | undefined;
-}
-
 /**
- * Sends a body and ends the response. While one piece is being written to a quick client, the next one is read.
- * Returns when all is handed to the system, or when the client is gone.
+ * Sends a body and ends the response. Returns when all is handed to the system, or when the client is gone.
  * @param segments ranges with `end: Infinity` go on to the end of the content
  * @param begin called once, when the first bytes are there: writes the head, so that content that cannot be read
  *   can still be answered with an error
@@ -36,79 +29,96 @@ export async function writeBody(
   pool: BufferPool,
   begin: () => void,
 ): Promise<void> {
-  const writer = new ResponseWriter(exchange.response);
-  const pace = new Pace();
-  const pieces = readPieces(source, segments, pool, pace);
-  let next: Promise<Piece | undefined> | undefined;
-  try {
-    let piece = await take(pieces);
-    begin();
-    while (piece !== undefined) {
-      next = pace.isQuick ? take(pieces) : undefined;
-      next?.catch(() => undefined); // awaited below; here it only must not count as unheard
-      const isTaken = await writeTimed(writer, piece, pace);
-      if (piece.buffer !== undefined) pool.give(piece.buffer);
-      if (!isTaken) return;
-      exchange.bytes += piece.bytes.length;
-      piece = await (next ?? take(pieces));
-      next = undefined;
-    }
-    exchange.response.end();
-  } finally {
-    const unsent = await next?.catch(() => undefined);
-    if (unsent?.buffer !== undefined) pool.give(unsent.buffer);
-  }
-}
-
-async function take(pieces: AsyncIterator<Piece, undefined>): Promise<Piece | undefined> {
-  return (await pieces.next()).value;
-}
-
-async function writeTimed(writer: ResponseWriter, piece: Piece, pace: Pace): Promise<boolean> {
-  const before = performance.now();
-  const isTaken = await writer.write(piece.bytes);
-  pace.took(piece.bytes.length, performance.now() - before);
-  return isTaken;
-}
-
-async function* readPieces(
-  source: Source,
-  segments: readonly Segment[],
-  pool: BufferPool,
-  pace: Pace,
-): AsyncGenerator<Piece, undefined> {
+  const body = new BodyWriter(exchange, source, pool, begin);
   for (const segment of segments) {
-    if (Buffer.isBuffer(segment)) {
-      yield { bytes: segment, buffer: undefined };
-      continue;
-    }
-    for (let position = segment.start; position < segment.end; ) {
-      const buffer = pool.take(Math.min(pace.size, roundUp(segment.end - position)));
-      const length = await readInto(buffer, source, position, segment.end, pool);
-      if (length === 0) break;
-      position += length;
-      yield { bytes: buffer.subarray(0, length), buffer };
-    }
+    const isTaken = Buffer.isBuffer(segment) ? await body.write(segment) : await body.writeRange(segment);
+    if (!isTaken) return;
   }
-  return undefined;
+  body.end();
 }
 
-async function readInto(
-  buffer: Buffer,
-  source: Source,
-  position: number,
-  end: number,
-  pool: BufferPool,
-): Promise<number> {
-  let length = 0;
-  try {
-    const room = Math.min(buffer.length, end - position);
-    length = await source.readAt(room < buffer.length ? buffer.subarray(0, room) : buffer, position);
-    if (length > 0 || end === Number.POSITIVE_INFINITY) return length;
-    throw new AirlockError('blob.damaged', `The content ends at byte ${position}, before its recorded size.`);
-  } finally {
-    if (length === 0) pool.give(buffer);
+/** A piece of content that is being read into a buffer of the pool. */
+interface Reading {
+  readonly buffer: Buffer;
+  readonly length: Promise<number>;
+}
+
+class BodyWriter {
+  readonly #exchange: Exchange;
+  readonly #source: Source;
+  readonly #pool: BufferPool;
+  readonly #out: ResponseWriter;
+  readonly #pace = new Pace();
+  #begin: (() => void) | undefined;
+
+  constructor(exchange: Exchange, source: Source, pool: BufferPool, begin: () => void) {
+    this.#exchange = exchange;
+    this.#source = source;
+    this.#pool = pool;
+    this.#out = new ResponseWriter(exchange.response);
+    this.#begin = begin;
   }
+
+  /** @returns false if the client is gone */
+  async write(bytes: Uint8Array): Promise<boolean> {
+    this.#begin?.();
+    this.#begin = undefined;
+    const isTaken = await this.#out.write(bytes);
+    if (isTaken) this.#exchange.bytes += bytes.length;
+    return isTaken;
+  }
+
+  /** While one piece is being written to a quick client, the next one is read. @returns false if the client is gone */
+  async writeRange({ start, end }: ByteRange): Promise<boolean> {
+    let position = start;
+    let current: Reading | undefined = this.#read(position, end);
+    let ahead: Reading | undefined;
+    try {
+      while (current !== undefined) {
+        const { buffer } = current;
+        const length = await current.length;
+        if (length === 0) return mayEndHere(position, end);
+        position += length;
+        if (position < end && this.#pace.isQuick && !this.#pool.isTight) ahead = this.#read(position, end);
+        const before = performance.now();
+        if (!(await this.write(length < buffer.length ? buffer.subarray(0, length) : buffer))) return false;
+        this.#pace.took(length, performance.now() - before);
+        current = undefined;
+        this.#pool.give(buffer);
+        current = ahead ?? (position < end ? this.#read(position, end) : undefined);
+        ahead = undefined;
+      }
+      return true;
+    } finally {
+      await this.#drop(current);
+      await this.#drop(ahead);
+    }
+  }
+
+  end(): void {
+    this.#begin?.();
+    this.#exchange.response.end();
+  }
+
+  async #drop(reading: Reading | undefined): Promise<void> {
+    if (reading === undefined) return;
+    await reading.length.catch(() => undefined); // until then the source may write into it
+    this.#pool.give(reading.buffer);
+  }
+
+  #read(position: number, end: number): Reading {
+    const room = end - position;
+    const buffer = this.#pool.take(Math.min(this.#pace.size, roundUp(room)));
+    const length = this.#source.readAt(room < buffer.length ? buffer.subarray(0, room) : buffer, position);
+    length.catch(() => undefined); // whoever reads ahead hears of it later
+    return { buffer, length };
+  }
+}
+
+/** @throws blob.damaged unless the content may end anywhere */
+function mayEndHere(position: number, end: number): true {
+  if (end === Number.POSITIVE_INFINITY) return true;
+  throw new AirlockError('blob.damaged', `The content ends at byte ${position}, before its recorded size.`);
 }
 
 /** The power of two that has room for so many bytes, up to the largest buffer. */

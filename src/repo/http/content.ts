@@ -56,7 +56,8 @@ export async function answerContent(
 ): Promise<boolean> {
   const { request, response } = exchange;
   const gone = new AbortController();
-  response.once('close', () => gone.abort());
+  // Not when all went well: an abort makes an error with its stack, as dear as the rest of a 304.
+  response.once('close', () => response.writableFinished || gone.abort());
   const isHead = request.method === 'HEAD';
   const range = isHead ? undefined : firstRange(request.headers.range);
   const options = { signal: gone.signal, factsOnly: isHead, ...(range === undefined ? {} : { range }) };

@@ -6,27 +6,33 @@ import type { ServerResponse } from 'node:http';
  */
 export class ResponseWriter {
   readonly #response: ServerResponse;
-  #isClosed = false;
-  #waiting: ((isTaken: boolean) => void) | undefined;
+  #isClosed: boolean;
+  #settle: ((isTaken: boolean) => void) | undefined;
+  readonly #wait = (resolve: (isTaken: boolean) => void) => {
+    this.#settle = resolve;
+  };
+  /** A failed write is followed by `close`; until then the socket may still look at the piece. */
+  readonly #onTaken = (error: Error | null | undefined) => {
+    if (error == null) this.#settle?.(true);
+  };
 
   constructor(response: ServerResponse) {
     this.#response = response;
     this.#isClosed = response.destroyed;
     response.once('close', () => {
       this.#isClosed = true;
-      this.#waiting?.(false);
+      this.#settle?.(false);
     });
   }
 
-  /** @returns false once the client is gone; the piece is no longer looked at then either */
+  /**
+   * To be called again only when the last call has come back.
+   * @returns false once the client is gone; the piece is no longer looked at then either
+   */
   write(piece: Uint8Array): Promise<boolean> {
     if (this.#isClosed) return Promise.resolve(false);
-    return new Promise((resolve) => {
-      this.#waiting = resolve;
-      // A failed write is followed by `close`; until then the socket may still look at the piece.
-      this.#response.write(piece, (error) => {
-        if (error == null) resolve(true);
-      });
-    });
+    const taken = new Promise(this.#wait);
+    this.#response.write(piece, this.#onTaken);
+    return taken;
   }
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { type TestContext, test } from 'node:test';
+import fc from 'fast-check';
 import { limits } from '../../../src/limits.ts';
 import { BufferPool } from '../../../src/repo/http/buffer-pool.ts';
 import type { RunningServer } from '../../../src/repo/http/server.ts';
@@ -70,17 +71,48 @@ test('slow clients of many small files do not keep them all in memory', async (t
 });
 
 test('a pool gives less when much is in use, and always something', () => {
-  const pool = new BufferPool(1024, 64);
-  assert.equal(pool.take(512).length, 512);
+  const pool = new BufferPool(1024, 64, 512);
+  const first = pool.take(512);
   const second = pool.take(512);
-  assert.equal(second.length, 512);
-  const floor = pool.take(512);
-  assert.equal(floor.length, 64);
-  assert.equal(pool.inUse, 1088);
-  pool.give(floor);
+  assert.deepEqual([first.length, second.length, pool.inUse], [512, 512, 1024]);
+  const beyond = pool.take(512);
+  assert.deepEqual([beyond.length, pool.inUse], [64, 1088]);
   pool.give(second);
-  assert.equal(pool.take(256).length, 256);
-  assert.equal(pool.inUse, 768);
-  assert.ok(pool.inUse + pool.kept <= 1024);
+  const parts = [pool.take(256), pool.take(256), pool.take(256)];
+  assert.deepEqual(
+    parts.map(({ length }) => length),
+    [256, 256, 64],
+  );
   assert.equal(pool.take(16).length, 64, 'never less than the smallest');
+  for (const buffer of [first, beyond, ...parts]) pool.give(buffer);
+  assert.equal(pool.inUse, 64);
+});
+
+test('no byte of a pool is in two hands', () => {
+  const size = fc.constantFrom(64, 128, 256, 512);
+  fc.assert(
+    fc.property(
+      fc.array(
+        fc.oneof(
+          size,
+          fc.nat(20).map((n) => -n),
+        ),
+      ),
+      (steps) => {
+        const pool = new BufferPool(2048, 64, 512);
+        const held: Buffer[] = [];
+        for (const step of steps) {
+          if (step > 0) held.push(pool.take(step));
+          else for (const buffer of held.splice(-step, 1)) pool.give(buffer);
+          for (const [i, buffer] of held.entries()) buffer.fill(i);
+          for (const [i, buffer] of held.entries()) assert.ok(buffer.every((byte) => byte === i % 256));
+          assert.equal(
+            pool.inUse,
+            held.reduce((sum, { length }) => sum + length, 0),
+          );
+          assert.ok(pool.inUse <= 2048 + 64 * held.length);
+        }
+      },
+    ),
+  );
 });
