@@ -34,13 +34,33 @@ export class AccessLog {
   readonly #sink: LineSink;
   #lines = '';
   #timer: NodeJS.Timeout | undefined;
+  #now = 0;
+  #time = '';
 
   constructor(sink: LineSink) {
     this.#sink = sink;
   }
 
-  add(request: LoggedRequest): void {
-    this.#lines += formatLine(request);
+  add({ method, url, status, bytes, milliseconds, remote, range, isAborted }: LoggedRequest): void {
+    const more =
+      (range === undefined ? '' : `,"range":${JSON.stringify(range.slice(0, MOST))}`) +
+      (isAborted === true ? ',"aborted":true' : '');
+    this.#add(`"method":"${method}"${outcomeOf(url, status, bytes)}`, milliseconds, remote, more);
+  }
+
+  /** As `add`, for a GET that was answered whole. @param outcome made once by `outcomeOf` */
+  addHit(outcome: string, milliseconds: number, remote: string): void {
+    this.#add(`"method":"GET"${outcome}`, milliseconds, remote, '');
+  }
+
+  #add(facts: string, milliseconds: number, remote: string, more: string): void {
+    const now = Date.now();
+    if (now !== this.#now) {
+      this.#now = now;
+      this.#time = String(now);
+    }
+    const ms = Math.round(milliseconds * 100) / 100;
+    this.#lines += `{"level":30,"time":${this.#time},"msg":"request",${facts},"ms":${ms},"remote":"${remote}"${more}}\n`;
     if (this.#lines.length >= BATCH) this.flush();
     else this.#timer ??= setTimeout(() => this.flush(), MOMENT);
   }
@@ -55,13 +75,9 @@ export class AccessLog {
   }
 }
 
-function formatLine({ method, url, status, bytes, milliseconds, remote, range, isAborted }: LoggedRequest): string {
-  const path = JSON.stringify(shorten(url));
-  const ms = Math.round(milliseconds * 100) / 100;
-  const more =
-    (range === undefined ? '' : `,"range":${JSON.stringify(range.slice(0, MOST))}`) +
-    (isAborted === true ? ',"aborted":true' : '');
-  return `{"level":30,"time":${Date.now()},"msg":"request","method":"${method}","path":${path},"status":${status},"bytes":${bytes},"ms":${ms},"remote":"${remote}"${more}}\n`;
+/** The part of a line that is the same for all answers with the same content. */
+export function outcomeOf(url: string, status: number, bytes: number): string {
+  return `,"path":${JSON.stringify(shorten(url))},"status":${status},"bytes":${bytes}`;
 }
 
 function shorten(url: string): string {

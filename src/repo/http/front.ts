@@ -8,8 +8,8 @@
  */
 import { type Server, validateHeaderValue } from 'node:http';
 import type { Socket } from 'node:net';
-import type { ArtifactSource, MemoryBody, OpenArtifact } from '../artifact-source.ts';
-import type { AccessLog } from './access-log.ts';
+import type { ArtifactFacts, ArtifactSource, MemoryBody, OpenArtifact } from '../artifact-source.ts';
+import { type AccessLog, outcomeOf } from './access-log.ts';
 import { contentHeaders } from './headers.ts';
 import type { HttpLimits } from './node-server.ts';
 import { plainPath } from './plain-request.ts';
@@ -34,13 +34,21 @@ interface Guest {
   isLoading: boolean;
 }
 
+/** What is the same for all answers with the same content. */
+interface ReadyAnswer {
+  /** But for the dates. */
+  readonly head: string;
+  /** For the access log. */
+  readonly outcome: string;
+}
+
 /** How often silent connections are looked for, milliseconds at most. */
 const SWEEP = 1000;
 
 export class Front {
   readonly #parts: FrontParts;
   readonly #guests = new Map<Socket, Guest>();
-  readonly #heads = new WeakMap<readonly string[], string>();
+  readonly #answers = new WeakMap<ArtifactFacts, ReadyAnswer>();
   #isDraining = false;
   #dateLines = '';
   #dateUntil = 0;
@@ -130,7 +138,8 @@ export class Front {
   }
 
   #send(socket: Socket, guest: Guest, path: string, { facts, body }: HotArtifact, started: number): void {
-    write(socket, this.#headOf(contentHeaders(facts).whole) + this.#dates(), body);
+    const answer = this.#answerOf(path, facts, body.bytes.length);
+    write(socket, answer.head + this.#dates(), body);
     if (socket.writableLength > 0) this.#await(socket, body);
     const { traffic, log, limits } = this.#parts;
     const now = performance.now();
@@ -140,7 +149,7 @@ export class Front {
     const bytes = body.bytes.length;
     const milliseconds = now - started;
     traffic.count('content', 200, bytes, milliseconds);
-    log?.add({ method: 'GET', url: `/repos/${path}`, status: 200, bytes, milliseconds, remote: guest.remote });
+    log?.addHit(answer.outcome, milliseconds, guest.remote);
   }
 
   /** The client does not take the answer at once: the body stays in memory, and is cut off if nothing moves. */
@@ -153,18 +162,13 @@ export class Front {
     });
   }
 
-  /** Checked as writeHead would, though once for each file only. */
-  #headOf(fields: readonly string[]): string {
-    const known = this.#heads.get(fields);
-    if (known !== undefined) return known;
-    let head = 'HTTP/1.1 200 OK\r\n';
-    for (let at = 0; at < fields.length; at += 2) {
-      const [name = '', value = ''] = fields.slice(at, at + 2);
-      validateHeaderValue(name, value);
-      head += `${name}: ${value}\r\n`;
+  #answerOf(path: string, facts: ArtifactFacts, bytes: number): ReadyAnswer {
+    let answer = this.#answers.get(facts);
+    if (answer === undefined) {
+      answer = { head: headOf(contentHeaders(facts).whole), outcome: outcomeOf(`/repos/${path}`, 200, bytes) };
+      this.#answers.set(facts, answer);
     }
-    this.#heads.set(fields, head);
-    return head;
+    return answer;
   }
 
   /** The fields that change with time, and the end of the head. */
@@ -184,6 +188,17 @@ export class Front {
       if (!isLoading && socket.writableLength === 0 && now - idleSince > patience) socket.destroy();
     }
   }
+}
+
+/** Checked as writeHead would, though once for each file only. */
+function headOf(fields: readonly string[]): string {
+  let head = 'HTTP/1.1 200 OK\r\n';
+  for (let at = 0; at < fields.length; at += 2) {
+    const [name = '', value = ''] = fields.slice(at, at + 2);
+    validateHeaderValue(name, value);
+    head += `${name}: ${value}\r\n`;
+  }
+  return head;
 }
 
 /** Content in memory, with no header fields but its own. */
