@@ -14,37 +14,31 @@ export const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 
 const LEAST_NODE = [24, 15];
 
+const PINNED = path.join(root, 'node_modules', '.bin', 'node');
+
 /**
- * Installs what package-lock.json names and node_modules lacks.
+ * Installs what package-lock.json names and node_modules lacks. Launchers that start at the same time take turns.
  * @param {{ development: boolean }} options whether tests, linters and the like are wanted too
  */
 export function install({ development }) {
   if (isInstalled(development)) return;
-  process.stderr.write('Installing dependencies (once) …\n');
-  // Not `npm ci`: it refuses a lock file that lacks packages for other platforms than this one. Versions and digests
-  // are those of the lock file all the same, and --no-save leaves it as it is.
-  const args = ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error', '--ignore-scripts'];
-  if (!development) args.push('--omit=dev');
-  const npm = process.env.npm_execpath;
-  const options = { cwd: root, stdio: ['ignore', 2, 2] };
-  const done = npm?.endsWith('.js')
-    ? spawnSync(process.execPath, [npm, ...args], options)
-    : spawnSync('npm', args, options);
-  if (done.status === 0) return;
-  process.stderr.write(
-    'npm install failed, so nothing was started. Check the network, or the registry and proxy settings of npm, and try again.\n',
-  );
-  process.exit(1);
+  const args = [path.join(root, 'bin', 'install.mjs'), ...(development ? ['--development'] : [])];
+  // The kernel lets go of this lock however its holder ends. Systems without flock(1) have no packaged Node.js either.
+  const locked = spawnSync('flock', [path.join(root, 'bin'), process.execPath, ...args], { stdio: 'inherit' });
+  const { status } = locked.error === undefined ? locked : spawnSync(process.execPath, args, { stdio: 'inherit' });
+  if (status !== 0) process.exit(1);
 }
 
 /** npm leaves a list of what it installed, written last. */
-function isInstalled(development) {
+export function isInstalled(development) {
   const wanted = packages(path.join(root, 'package-lock.json'));
   const present = packages(path.join(root, 'node_modules', '.package-lock.json'));
-  return Object.entries(wanted).every(
-    ([name, entry]) =>
-      name === '' || entry.optional || (entry.dev && !development) || present[name]?.version === entry.version,
-  );
+  return Object.entries(wanted).every(([name, entry]) => {
+    if (name === '' || (entry.dev && !development)) return true;
+    // Of the optional ones only Node.js itself is missed, and only where the present one cannot stand in for it.
+    if (entry.optional && (!isPinnedNode(name, entry) || isNewEnough())) return true;
+    return present[name]?.version === entry.version && (!isPinnedNode(name, entry) || existsSync(PINNED));
+  });
 }
 
 function packages(file) {
@@ -55,28 +49,51 @@ function packages(file) {
   }
 }
 
+/** Whether an entry of the lock file is the Node.js for this machine. */
+function isPinnedNode(name, { os = [], cpu = [] }) {
+  if (!/^node_modules\/node-[^/]+$/.test(name)) return false;
+  return [os].flat().includes(process.platform) && [cpu].flat().includes(process.arch);
+}
+
+/** Whether the Node.js that runs this would do. */
+function isNewEnough() {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  return major > LEAST_NODE[0] || (major === LEAST_NODE[0] && minor >= LEAST_NODE[1]);
+}
+
 /** The Node.js to run with: the pinned one, or the present one where it is new enough and there is no pinned one. */
 function pinnedNode() {
-  const pinned = path.join(root, 'node_modules', '.bin', 'node');
-  if (existsSync(pinned)) return pinned;
-  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
-  if (major > LEAST_NODE[0] || (major === LEAST_NODE[0] && minor >= LEAST_NODE[1])) return process.execPath;
-  process.stderr.write(
-    `Airlock needs Node.js ${LEAST_NODE.join('.')} or newer; this is ${process.versions.node}, and there is no packaged one for ${process.platform}-${process.arch}.\n`,
+  if (existsSync(PINNED)) return PINNED;
+  if (isNewEnough()) return process.execPath;
+  const least = LEAST_NODE.join('.');
+  const platform = `${process.platform}-${process.arch}`;
+  const isPackaged = Object.entries(packages(path.join(root, 'package-lock.json'))).some(([name, entry]) =>
+    isPinnedNode(name, entry),
   );
+  const why = isPackaged
+    ? `npm did not install the packaged one for ${platform}. Run "npm install --include=optional" in ${root} and see what it says`
+    : `there is no packaged one for ${platform}. Install Node.js ${least} or newer, from your distribution or https://nodejs.org, so that it comes first in PATH, and start Airlock again`;
+  process.stderr.write(`Airlock needs Node.js ${least} or newer; this is ${process.versions.node}, and ${why}.\n`);
   process.exit(1);
 }
 
 /**
- * Runs the pinned Node.js with `args` in this terminal, hands signals on, and ends as it ended.
- * Programs that it starts find the pinned Node.js as `node`, too.
+ * Runs the pinned Node.js with `args` in this terminal: in place of this process where Node.js can do that, else as
+ * its child, with signals handed on and its end taken over. Programs that it starts find the pinned Node.js as `node`,
+ * too.
+ * @param {string} [cwd] by default that of this process
  */
-export function run(args) {
+export function run(args, cwd = process.cwd()) {
   const node = pinnedNode();
   const PATH = `${path.join(root, 'node_modules', '.bin')}${path.delimiter}${process.env.PATH ?? ''}`;
   // Compiled code is kept: a command then starts in two thirds of the time.
   const NODE_COMPILE_CACHE = path.join(root, 'node_modules', '.cache', 'airlock');
-  const child = spawn(node, args, { stdio: 'inherit', env: { NODE_COMPILE_CACHE, ...process.env, PATH } });
+  const env = { NODE_COMPILE_CACHE, ...process.env, PATH };
+  if (process.execve !== undefined) {
+    process.chdir(cwd);
+    process.execve(node, [node, ...args], env);
+  }
+  const child = spawn(node, args, { stdio: 'inherit', cwd, env });
   // A terminal sends Ctrl-C to the child as well; once is enough.
   process.on('SIGINT', () => process.stdin.isTTY || child.kill('SIGINT'));
   for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));

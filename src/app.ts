@@ -1,21 +1,26 @@
 /**
  * How a node is put together: the only file that names concrete drivers.
  */
-import { mkdir, rename } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { link, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Config, readConfig } from './config.ts';
 import { AirlockError } from './errors.ts';
+import { limits } from './limits.ts';
 import type { BlobStore } from './repo/blobs/blob-store.ts';
 import { openDiskStore } from './repo/blobs/disk-store.ts';
-import { makeDirectory } from './repo/blobs/durable.ts';
+import { makeDirectory, syncDirectory } from './repo/blobs/durable.ts';
 import { ProcessLock } from './repo/blobs/process-lock.ts';
+import { SpaceReserve } from './repo/blobs/space-reserve.ts';
 import type { Catalog } from './repo/catalog/catalog.ts';
 import { DiskRevisionLog, type RevisionLog } from './repo/catalog/revision-log.ts';
 import { openSqliteCatalog } from './repo/catalog/sqlite.ts';
+import { openRepositoryKey } from './repo/formats/openpgp/repository-key.ts';
 import { loadVendorKeys } from './repo/formats/openpgp/vendor-keys.ts';
 import type { IngestContext } from './repo/ingest/ingest-file.ts';
-import type { Progress } from './repo/progress.ts';
-import { type RebuildReport, rebuildCatalog } from './repo/upkeep/rebuild.ts';
+import { slicedBlobs } from './repo/sliced-blobs.ts';
+import { type RebuildOptions, type RebuildReport, rebuildCatalog } from './repo/upkeep/rebuild.ts';
 
 export interface AppOptions {
   readonly dataDir: string;
@@ -34,6 +39,8 @@ export interface App {
   ingest(): Promise<IngestContext>;
   /** @throws server.locked if a server runs on this data directory. The caller releases the lock. */
   lockServer(): ProcessLock;
+  /** Before what frees space: on a full disk, makes the room that this needs itself. */
+  makeRoom(): void;
   close(): Promise<void>;
 }
 
@@ -44,60 +51,141 @@ export function loadConfig({ dataDir, configFile }: AppOptions): Promise<Config>
 
 /**
  * Opens a data directory, making it if it is not there, and clears away what dead processes left.
- * @throws config.invalid, catalog.corrupt, catalog.newer-format
+ * @throws config.invalid, catalog.corrupt, catalog.newer-format, data.locked while the catalog is being made anew,
+ *   space.insufficient if not even that which is kept for a full disk is there
  */
 export async function openApp(options: AppOptions): Promise<App> {
   const config = await loadConfig(options);
   const dataDir = path.resolve(options.dataDir);
   await makeDirectory(dataDir);
+  const lock = await shareDirectory(dataDir);
+  const reserve = new SpaceReserve(dataDir);
   const log = revisionLog(dataDir);
-  const catalog = await openSqliteCatalog(catalogFile(dataDir), log);
-  const blobs = await openDiskStore(dataDir);
-  return {
-    dataDir,
-    config,
-    blobs,
-    catalog,
-    log,
-    ingest: async () => ({ blobs, catalog, keys: await loadVendorKeys(dataDir) }),
-    lockServer: () => lockServer(dataDir),
-    close: async () => {
-      await blobs.close();
-      await catalog.close();
-    },
+  let catalog: Catalog | undefined;
+  const close = async () => {
+    await catalog?.close();
+    lock.release();
+    reserve.restore();
   };
+  try {
+    if (existsSync(newCatalogFile(dataDir))) await removeDatabase(newCatalogFile(dataDir)); // its maker died
+    const opened = await reserve.lend(() => openSqliteCatalog(catalogFile(dataDir), log));
+    catalog = opened;
+    const blobs = slicedBlobs(await openDiskStore(dataDir), opened);
+    reserve.keep();
+    return {
+      dataDir,
+      config,
+      blobs,
+      catalog: opened,
+      log,
+      ingest: async () => ({
+        blobs,
+        catalog: opened,
+        keys: await loadVendorKeys(dataDir),
+        repositoryKey: () => openRepositoryKey(dataDir),
+      }),
+      lockServer: () => lockServer(dataDir),
+      makeRoom: () => reserve.spendIfFull(),
+      close: async () => {
+        await blobs.close();
+        await close();
+      },
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+export interface RebuildAppOptions extends Omit<RebuildOptions, 'skipDamaged'> {
+  /** Go on without revision files that cannot be read. */
+  readonly skipDamaged: boolean;
+}
+
+export interface RebuiltApp extends RebuildReport {
+  /** The folder that keeps the old catalog; null if there was none. */
+  readonly kept: string | null;
 }
 
 /**
- * Makes the catalog of a data directory anew; the old one is kept in `quarantine/`.
- * @throws server.locked, revision.damaged (the old catalog is then back in its place)
+ * Makes the catalog of a data directory anew, beside the old one; when it is whole it takes the old one's place, which
+ * is kept in `quarantine/`. If anything fails, the old one is untouched.
+ * @throws server.locked, data.locked while others work on the directory, revision.damaged, interrupted
  */
-export async function rebuild(dataDir: string, progress: Progress): Promise<RebuildReport> {
-  await makeDirectory(dataDir);
-  const lock = lockServer(dataDir);
-  const kept = path.join(dataDir, 'quarantine', `catalog-${Date.now()}`);
-  await mkdir(kept, { recursive: true });
-  await moveCatalog(dataDir, kept);
-  const log = revisionLog(dataDir);
-  const blobs = await openDiskStore(dataDir);
-  const catalog = await openSqliteCatalog(catalogFile(dataDir), log, { mayLag: true });
+export async function rebuild(dataDir: string, options: RebuildAppOptions): Promise<RebuiltApp> {
+  const dir = path.resolve(dataDir);
+  await makeDirectory(dir);
+  const server = lockServer(dir);
   try {
-    return await rebuildCatalog(catalog, log, blobs, progress);
-  } catch (error) {
-    await catalog.close();
-    await moveCatalog(kept, dataDir);
-    throw error;
+    const lock = await takeDirectory(dir);
+    try {
+      const kept = path.join(dir, 'quarantine', `catalog-${Date.now()}`);
+      const { progress, signal, skipDamaged } = options;
+      const report = await makeCatalog(dir, { progress, signal, ...(skipDamaged ? { skipDamaged: kept } : {}) });
+      return { ...report, kept: await replaceCatalog(dir, kept) };
+    } finally {
+      lock.release();
+    }
   } finally {
-    await catalog.close();
-    await blobs.close();
-    lock.release();
+    server.release();
   }
 }
 
-async function moveCatalog(from: string, to: string): Promise<void> {
-  for (const suffix of ['', '-wal', '-shm']) {
-    await rename(`${catalogFile(from)}${suffix}`, `${catalogFile(to)}${suffix}`).catch(() => undefined);
+/** Makes a whole new catalog under another name. */
+async function makeCatalog(dir: string, options: RebuildOptions): Promise<RebuildReport> {
+  const file = newCatalogFile(dir);
+  await removeDatabase(file);
+  const log = revisionLog(dir);
+  const blobs = await openDiskStore(dir);
+  try {
+    const catalog = await openSqliteCatalog(file, log, { mayLag: true });
+    let report: RebuildReport;
+    try {
+      report = await rebuildCatalog(catalog, log, blobs, options);
+    } finally {
+      await catalog.close(); // takes the write-ahead log into the database
+    }
+    if (existsSync(`${file}-wal`)) {
+      throw new AirlockError(
+        'catalog.inaccessible',
+        `The new catalog ${file} could not be finished; the old one is as it was. See that the disk is well and not full, and try again.`,
+      );
+    }
+    return report;
+  } catch (error) {
+    await removeDatabase(file).catch(() => undefined); // the next attempt does it
+    throw error;
+  } finally {
+    await blobs.close();
   }
+}
+
+/**
+ * Puts the new catalog in the place of the old one, in one step; only what a crash left beside the old one goes first,
+ * for SQLite would take it for part of the new one.
+ * @returns where the old catalog is now
+ */
+async function replaceCatalog(dir: string, kept: string): Promise<string | null> {
+  const file = catalogFile(dir);
+  const old = DATABASE_FILES.filter((suffix) => existsSync(`${file}${suffix}`));
+  if (old.length > 0) await makeDirectory(kept);
+  for (const suffix of old) {
+    const [from, to] = [`${file}${suffix}`, `${catalogFile(kept)}${suffix}`];
+    if (suffix !== '') await rename(from, to);
+    else await link(from, to).catch(() => rename(from, to)); // FAT knows no links
+  }
+  if (old.length > 0) await syncDirectory(kept);
+  await rename(newCatalogFile(dir), file);
+  await syncDirectory(dir);
+  return old.length > 0 ? kept : null;
+}
+
+/** What SQLite keeps beside a database, and the database itself. */
+const DATABASE_FILES = ['-shm', '-wal', ''];
+
+async function removeDatabase(file: string): Promise<void> {
+  for (const suffix of DATABASE_FILES) await rm(`${file}${suffix}`, { force: true });
 }
 
 function lockServer(dataDir: string): ProcessLock {
@@ -107,6 +195,41 @@ function lockServer(dataDir: string): ProcessLock {
     'server.locked',
     `A server already runs on ${dataDir}. Stop it first, or name another data directory with --data.`,
   );
+}
+
+/** What every process holds that works on a data directory. */
+function shareDirectory(dataDir: string): Promise<ProcessLock> {
+  return patiently(
+    () => ProcessLock.tryShare(catalogLock(dataDir)),
+    `The catalog of ${dataDir} is being made anew. Wait until that is done, and try again.`,
+  );
+}
+
+/** Only while nobody else works on it. */
+function takeDirectory(dataDir: string): Promise<ProcessLock> {
+  return patiently(
+    () => ProcessLock.tryAcquire(catalogLock(dataDir)),
+    `Other commands are working on ${dataDir}. Wait until they are done, or stop them, and try again.`,
+  );
+}
+
+/** @throws data.locked with this message, after a while */
+async function patiently(attempt: () => ProcessLock | undefined, message: string): Promise<ProcessLock> {
+  const end = performance.now() + limits.directoryLockWait;
+  for (;;) {
+    const lock = attempt();
+    if (lock !== undefined) return lock;
+    if (performance.now() > end) throw new AirlockError('data.locked', message);
+    await sleep(10 + 20 * Math.random());
+  }
+}
+
+function catalogLock(dataDir: string): string {
+  return path.join(dataDir, 'catalog.lock');
+}
+
+function newCatalogFile(dataDir: string): string {
+  return path.join(dataDir, 'catalog.new.sqlite');
 }
 
 function catalogFile(dataDir: string): string {

@@ -1,27 +1,47 @@
 /**
  * The configuration file, `airlock.yaml` in the data directory: every key has a default, unknown keys are errors.
  */
-import { readFile } from 'node:fs/promises';
+import { constants, type FileHandle, open } from 'node:fs/promises';
+import os from 'node:os';
 import path from 'node:path';
-import { LineCounter, parseDocument, stringify } from 'yaml';
+import { type Document, LineCounter, parseDocument, stringify, visit } from 'yaml';
 import { z } from 'zod';
 import { AirlockError, systemCode } from './errors.ts';
 import { limits } from './limits.ts';
+import { quote, quoteUnsafe } from './repo/formats/quote.ts';
 
-const UNITS: Readonly<Record<string, number>> = { '': 1, B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
+const UNITS: Readonly<Record<string, number>> = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
 const SECONDS: Readonly<Record<string, number>> = { s: 1, min: 60, h: 3600, d: 86_400 };
 
-const size = z.union([z.number().int().nonnegative(), z.string()]).transform((value, context) => {
-  const bytes = typeof value === 'number' ? value : parseSize(value);
-  if (bytes === undefined)
-    context.addIssue('is not a size; write bytes, or a number with KiB, MiB, GiB or TiB, such as 32MiB');
-  return bytes ?? z.NEVER;
-});
+interface Bounds {
+  readonly least?: number;
+  readonly most: number;
+  /** What the largest value is. */
+  readonly why: string;
+}
 
-const duration = z.string().transform((value, context) => {
-  const milliseconds = parseDuration(value);
-  if (milliseconds === undefined)
-    context.addIssue('is not a duration; write a number with s, min, h or d, such as 24h');
+const size = ({ least = 0, most, why }: Bounds) =>
+  z.union([z.number(), z.string()]).transform((value, context) => {
+    const bytes = parseSize(String(value));
+    if (bytes === undefined) {
+      context.addIssue(
+        `${quoted(value)} is not a size; write a number with its unit: B, KiB, MiB or GiB, such as 32MiB`,
+      );
+    } else if (bytes < least) {
+      context.addIssue(`${quoted(value)} is too small; the least is ${formatSize(least)}`);
+    } else if (bytes > most) {
+      context.addIssue(`${quoted(value)} is too much; the most is ${formatSize(most)}, ${why}`);
+    }
+    return bytes ?? z.NEVER;
+  });
+
+const duration = z.union([z.number(), z.string()]).transform((value, context) => {
+  const milliseconds = parseDuration(String(value));
+  if (milliseconds === undefined) {
+    context.addIssue(`${quoted(value)} is not a duration; write a number with its unit: s, min, h or d, such as 24h`);
+  } else if (milliseconds > limits.config.duration) {
+    context.addIssue(`${quoted(value)} is too long; the longest is ${formatDuration(limits.config.duration)}`);
+  }
   return milliseconds ?? z.NEVER;
 });
 
@@ -31,16 +51,24 @@ const address = z.string().transform((value, context) => {
   return parsed ?? z.NEVER;
 });
 
+/** Of this machine, or of the container that this process may not outgrow; whole MiB. */
+const memory =
+  Math.floor(Math.min(os.totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY) / 2 ** 20) * 2 ** 20;
+
 const schema = z.strictObject({
   /** Where `airlock serve` listens. */
   listen: address.prefault('0.0.0.0:8480'),
   /** Small hot files kept in memory. */
-  memoryCache: size.prefault('32MiB'),
+  memoryCache: size({ most: memory, why: 'the memory of this machine' }).prefault('32MiB'),
   log: z
     .strictObject({
       level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
       /** Relative to the data directory; reopened on SIGHUP. Without it the log goes to standard error. */
-      file: z.string().min(1).optional(),
+      file: z.string().min(1, 'is empty; name a file, or leave the key out').optional(),
+      /** The file is set aside as `<file>.1` before it grows beyond this. */
+      maxSize: size({ least: limits.log.leastSize, most: 2 ** 40, why: 'so that it can be handled' }).prefault('64MiB'),
+      /** So many files are kept, the one being written included. */
+      maxFiles: z.number().int().min(2).max(limits.log.files).default(5),
       /** One line for each request. */
       access: z.boolean().default(true),
     })
@@ -59,52 +87,83 @@ export type Config = z.output<typeof schema>;
 /**
  * Reads a configuration file.
  * @param file without `required`, a file that is not there gives the defaults
- * @throws config.invalid with the line of each fault, file.not-found
+ * @throws config.invalid with the line of each fault, or if it is no file or cannot be read; file.not-found
  */
 export async function readConfig(file: string, { required }: { required: boolean }): Promise<Config> {
-  let text = '';
+  const { O_RDONLY, O_NONBLOCK } = constants;
+  let handle: FileHandle;
   try {
-    text = await readFile(file, 'utf8');
-  } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw error;
-    if (required) throw new AirlockError('file.not-found', `There is no configuration file ${file}.`);
+    handle = await open(file, O_RDONLY | O_NONBLOCK); // a pipe that nobody writes to would never open otherwise
+  } catch (cause) {
+    const code = systemCode(cause);
+    if (code !== 'ENOENT' && code !== 'ENOTDIR') throw unreadable(file, code ?? String(cause), cause);
+    if (required) {
+      throw new AirlockError('file.not-found', `There is no configuration file ${quoteUnsafe(file)}.`, { cause });
+    }
+    return parseConfig('', path.basename(file));
   }
-  return parseConfig(text, path.basename(file));
+  try {
+    return parseConfig(await readText(handle, file), path.basename(file));
+  } finally {
+    await handle.close();
+  }
+}
+
+/** @throws config.invalid if it is no file, too large, or no UTF-8 */
+async function readText(handle: FileHandle, file: string): Promise<string> {
+  const stats = await handle.stat();
+  if (!stats.isFile()) throw unreadable(file, stats.isDirectory() ? 'it is a folder' : 'it is no regular file');
+  const most = limits.config.bytes;
+  const tooLarge = () => unreadable(file, `it is larger than ${formatSize(most)}`);
+  if (stats.size > most) throw tooLarge();
+  const buffer = Buffer.alloc(stats.size + 1);
+  let length = 0;
+  for (;;) {
+    const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null);
+    length += bytesRead;
+    if (bytesRead === 0) break;
+    if (length === buffer.length) throw unreadable(file, 'it is being written to');
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(buffer.subarray(0, length));
+  } catch (cause) {
+    throw unreadable(file, 'it is not UTF-8', cause);
+  }
+}
+
+function unreadable(file: string, why: string, cause?: unknown): AirlockError {
+  return new AirlockError(
+    'config.invalid',
+    `The configuration file ${quoteUnsafe(file)} cannot be used: ${why}. Name a YAML file with --config FILE.`,
+    { cause },
+  );
+}
+
+interface Fault {
+  readonly line: number;
+  readonly message: string;
 }
 
 /**
- * @param text YAML
+ * @param text YAML; a key with nothing behind it has its default
  * @param name of the file, for messages
- * @throws config.invalid with the line of each fault
+ * @throws config.invalid with the line of each fault, in the order of lines
  */
 export function parseConfig(text: string, name: string): Config {
-  if (Buffer.byteLength(text) > limits.config.bytes) {
-    throw invalid(name, [{ line: 1, message: `the file is larger than ${limits.config.bytes} bytes` }]);
-  }
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines });
-  if (document.errors.length > 0) {
-    throw invalid(
-      name,
-      document.errors.map((error) => ({
-        line: lines.linePos(error.pos[0]).line,
-        message: error.message.split('\n', 1)[0] ?? '',
-      })),
-    );
-  }
-  const result = schema.safeParse(document.toJS({ maxAliasCount: 100 }) ?? {});
+  const document = readYaml(text, name, lines);
+  const lineAt = (offset: number) => lines.linePos(offset).line;
+  const broken = document.errors.map(({ pos, message }) => ({
+    line: lineAt(pos[0]),
+    message: message.split('\n', 1)[0] ?? '',
+  }));
+  if (broken.length > 0) throw invalid(name, broken);
+  const result = schema.safeParse(withoutNulls(toValue(document, name, lineAt)) ?? {});
   if (result.success) return result.data;
-  const lineOf = (keys: readonly PropertyKey[]): number => {
-    for (let depth = keys.length; depth > 0; depth -= 1) {
-      const node = document.getIn(keys.slice(0, depth), true);
-      const range = node !== null && typeof node === 'object' && 'range' in node ? node.range : undefined;
-      if (Array.isArray(range)) return lines.linePos(range[0]).line;
-    }
-    return 1;
-  };
+  const lineOf = (keys: readonly PropertyKey[]) => lineAt(offsetOf(document, keys));
   throw invalid(
     name,
-    result.error.issues.flatMap((issue) =>
+    result.error.issues.flatMap((issue): Fault[] =>
       issue.code === 'unrecognized_keys'
         ? issue.keys.map((key) => ({
             line: lineOf([...issue.path, key]),
@@ -115,19 +174,67 @@ export function parseConfig(text: string, name: string): Config {
   );
 }
 
+function readYaml(text: string, name: string, lineCounter: LineCounter): Document {
+  try {
+    return parseDocument(text, { lineCounter });
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause; // the stack's end
+    throw invalid(name, [{ line: 1, message: 'the file is nested too deeply' }]);
+  }
+}
+
+/** @throws config.invalid for aliases that lead nowhere or multiply what there is */
+function toValue(document: Document, name: string, lineAt: (offset: number) => number): unknown {
+  const faults: Fault[] = [];
+  visit(document, {
+    Alias(_key, alias) {
+      if (alias.resolve(document) !== undefined) return;
+      const line = lineAt(alias.range?.[0] ?? 0);
+      faults.push({ line, message: `there is no anchor &${alias.source} before this` });
+    },
+  });
+  if (faults.length > 0) throw invalid(name, faults);
+  try {
+    return document.toJS({ maxAliasCount: 100 });
+  } catch (cause) {
+    throw invalid(name, [{ line: 1, message: cause instanceof Error ? cause.message : String(cause) }]);
+  }
+}
+
+/** `log:` with nothing below is a section without settings. */
+function withoutNulls(value: unknown): unknown {
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([, each]) => each !== null)
+      .map(([key, each]) => [key, withoutNulls(each)]),
+  );
+}
+
+/** Where the value of a key begins, or the innermost section around it that stands in the file. */
+function offsetOf(document: Document, keys: readonly PropertyKey[]): number {
+  for (let depth = keys.length; depth > 0; depth -= 1) {
+    const node: unknown = document.getIn(keys.slice(0, depth), true);
+    const range = node !== null && typeof node === 'object' && 'range' in node ? node.range : undefined;
+    if (Array.isArray(range)) return range[0];
+  }
+  return 0;
+}
+
 /** The whole configuration as YAML, defaults included, in the form in which it is written by hand. */
 export function printConfig(config: Config): string {
   return stringify({
     listen: formatAddress(config.listen),
     memoryCache: formatSize(config.memoryCache),
-    log: config.log,
+    log: { ...config.log, maxSize: formatSize(config.log.maxSize) },
     prune: { grace: formatDuration(config.prune.grace) },
   });
 }
 
-/** `10`, `32MiB`, `1.5 GiB` → bytes; undefined if it is none. */
-export function parseSize(text: string): number | undefined {
-  const match = /^(\d+(?:\.\d+)?)\s*(B|[KMGT]iB)?$/.exec(text.trim());
+/** `0`, `10B`, `32MiB`, `1.5 GiB` → bytes; undefined if it is none. */
+function parseSize(text: string): number | undefined {
+  if (text.trim() === '0') return 0;
+  const match = /^(\d+(?:\.\d+)?)\s*(B|[KMGT]iB)$/.exec(text.trim());
   const unit = UNITS[match?.[2] ?? ''];
   return match?.[1] === undefined || unit === undefined ? undefined : Math.round(Number(match[1]) * unit);
 }
@@ -159,7 +266,7 @@ function formatAddress({ host, port }: Address): string {
 
 function formatSize(bytes: number): string {
   const unit = ['TiB', 'GiB', 'MiB', 'KiB'].find((name) => bytes > 0 && bytes % (UNITS[name] ?? 1) === 0);
-  return unit === undefined ? String(bytes) : `${bytes / (UNITS[unit] ?? 1)}${unit}`;
+  return unit === undefined ? `${bytes}B` : `${bytes / (UNITS[unit] ?? 1)}${unit}`;
 }
 
 function formatDuration(milliseconds: number): string {
@@ -168,7 +275,16 @@ function formatDuration(milliseconds: number): string {
   return `${milliseconds / ((SECONDS[unit] ?? 1) * 1000)}${unit}`;
 }
 
-function invalid(name: string, faults: readonly { line: number; message: string }[]): AirlockError {
-  const text = faults.map(({ line, message }) => `${name}:${line}: ${message}`).join('\n');
-  return new AirlockError('config.invalid', `The configuration is not usable:\n${text}`, { details: { faults } });
+function quoted(value: string | number): string {
+  return typeof value === 'number' ? String(value) : quote(value);
+}
+
+function invalid(name: string, faults: readonly Fault[]): AirlockError {
+  const all = faults.toSorted((a, b) => a.line - b.line);
+  const ordered = all.slice(0, limits.config.faults);
+  const more = all.length > ordered.length ? `\nand ${all.length - ordered.length} more` : '';
+  const text = ordered.map(({ line, message }) => `${name}:${line}: ${message}`).join('\n') + more;
+  return new AirlockError('config.invalid', `The configuration is not usable:\n${text}`, {
+    details: { faults: ordered },
+  });
 }

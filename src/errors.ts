@@ -70,6 +70,8 @@ const CODES = {
   'rpm.limit': { exit: EXIT.unverified, http: 400 },
   'rpm.unsupported': { exit: EXIT.unverified, http: 400 },
   'rpm.digest-mismatch': { exit: EXIT.unverified, http: 400 },
+  'repodata.invalid': { exit: EXIT.unverified, http: 400 },
+  'platform.invalid': { exit: EXIT.unverified, http: 400 },
   'tar.invalid': { exit: EXIT.unverified, http: 400 },
   'catalog.corrupt': { exit: EXIT.unverified, http: 500 },
   'catalog.busy': { exit: EXIT.other, http: 503 },
@@ -85,9 +87,13 @@ const CODES = {
   'space.insufficient': { exit: EXIT.noSpace, http: 507 },
   'path.conflict': { exit: EXIT.refused, http: 409 },
   'path.invalid': { exit: EXIT.usage, http: 400 },
+  'revision.moved': { exit: EXIT.refused, http: 409 },
   'repository.exists': { exit: EXIT.refused, http: 409 },
   'repository.kind': { exit: EXIT.refused, http: 409 },
+  'rpm.foreign-arch': { exit: EXIT.refused, http: 409 },
+  'rpm.unresolved': { exit: EXIT.refused, http: 409 },
   'release.incompatible': { exit: EXIT.refused, http: 409 },
+  'data.locked': { exit: EXIT.refused, http: 409 },
   'server.locked': { exit: EXIT.refused, http: 409 },
   'server.address-in-use': { exit: EXIT.refused, http: 500 },
 
@@ -98,6 +104,8 @@ const CODES = {
   'http.range-not-satisfiable': { exit: EXIT.usage, http: 416 },
   'http.draining': { exit: EXIT.unreachable, http: 503 },
 
+  'storage.failed': { exit: EXIT.other, http: 500 },
+  'output.failed': { exit: EXIT.other, http: 500 },
   internal: { exit: EXIT.other, http: 500 },
 } satisfies Record<string, CodeFacts>;
 
@@ -143,4 +151,33 @@ export function isAirlockError(error: unknown, ...codes: ErrorCode[]): error is 
 export function systemCode(error: unknown): string | undefined {
   const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
   return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
+}
+
+/** What the system says when a disk fails, went away, or was made read-only because of that. */
+const DISK_FAILED = new Set(['EIO', 'ENXIO', 'ENODEV', 'ESTALE', 'ESHUTDOWN', 'EROFS']);
+
+/**
+ * A failing disk, in words.
+ * @param path the file or folder concerned, if the system's error does not tell
+ * @returns storage.failed, or undefined if `error` is no system error of that kind
+ */
+export function storageFailure(error: unknown, path?: string): AirlockError | undefined {
+  const code = systemCode(error);
+  if (code === undefined || !DISK_FAILED.has(code)) return undefined;
+  const { message, path: named } = error as NodeJS.ErrnoException;
+  const where = path ?? named;
+  return new AirlockError(
+    'storage.failed',
+    `The disk fails${where === undefined ? '' : ` at ${where}`} (${message}). Nothing that was acknowledged is given up: see that the disk is mounted and writable, check it ("dmesg", its cable, its SMART values), and run the same command again. "airlock verify" tells what is damaged.`,
+    { cause: error, details: { ...(where === undefined ? {} : { path: where }), reason: code } },
+  );
+}
+
+/**
+ * Notes on a system error which file it was about, where the system does not: calls on descriptors know no name.
+ * @returns the error
+ */
+export function about<E>(error: E, path: string): E {
+  if (systemCode(error) !== undefined) (error as NodeJS.ErrnoException).path ??= path;
+  return error;
 }

@@ -17,8 +17,16 @@ export const limits = {
   partialLockWait: 30_000,
   /** Resumable partial files that nobody came back for. */
   partialRetention: 14 * 24 * 3600_000,
+  /** Kept for a full disk: without it not even the catalog could be opened there (blobs/space-reserve.ts). */
+  spaceForEmergency: 1 * MiB,
+  /** How long to wait for others to let go of the data directory. */
+  directoryLockWait: 3_000,
+  /** An interrupted verify is gone on with for so long; later it begins anew. */
+  verifyResume: 7 * 24 * 3600_000,
   /** Kept free on the data directory's file system when an import asks for space. */
   spaceReserve: 64 * MiB,
+  /** Taken while an import is being written down, so that a failure can be written down on a full disk, too. */
+  spareRoom: 256 * KiB,
 
   /** Sidecars, signatures, keys: read whole, so bounded. An aggregated sha256sum.txt of a vendor is a few KiB. */
   checksumFile: 1 * MiB,
@@ -83,6 +91,43 @@ export const limits = {
     changelogs: 100_000,
     /** Of one kind. */
     payloadDigests: 16,
+  },
+
+  repodata: {
+    /** A repomd.xml of somebody else, and the files that it names. */
+    repomd: 1 * MiB,
+    records: 100,
+    depth: 16,
+    /** A file of groups, update notices or modules that is carried along. */
+    carried: 64 * MiB,
+    /** Characters that one package may add to one metadata file. Real ones stay below 10 MiB. */
+    fragment: 64 * MiB,
+    /** Packages that are compressed together, on average; at most four times as many. */
+    groupPackages: 64,
+    /** XML that is compressed at once, unless a single package has more. */
+    member: 1 * MiB,
+    /** Compressed parts under way: how many, and all their bytes. */
+    pending: 8,
+    pendingBytes: 16 * MiB,
+    /** The index at the end of a metadata file: 24 bytes for each part. */
+    index: 16 * MiB,
+  },
+
+  packages: {
+    /** How often a change is prepared anew because somebody else published meanwhile. */
+    attempts: 5,
+    /** Metadata that was replaced is still served for so long: clients may be between repomd.xml and what it names. */
+    keepFormer: 24 * 3600_000,
+    /** Descriptions of packages held before they are recorded. */
+    recordBatch: 100,
+    /** Packages that one message names. */
+    named: 20,
+    /** Groups within groups of a rich dependency. */
+    richDepth: 64,
+    /** Characters of a line of a list of what a base system provides. */
+    platformLine: 64 * KiB,
+    /** One read of such a list. */
+    platformPiece: 64 * KiB,
   },
 
   /** Entries of a tar whose headers are walked to see that it is whole. */
@@ -151,11 +196,29 @@ export const limits = {
     cache: 8 * MiB,
     /** The write-ahead log is cut to this after a large transaction. */
     journal: 64 * MiB,
+    /** A disk that cannot hold so much more is full: SQLite makes a file of this size when it opens a catalog. */
+    shared: 64 * KiB,
+    /** How long the verdict stands whether a damaged catalog can be read at all: finding out reads all of it. */
+    probeAge: 60_000,
+    /** Revision files that may be missing in between, for the others still to be used. */
+    gaps: 10_000,
     /** Damaged rows that a check names. */
     findings: 100,
   },
 
   config: {
     bytes: 1 * MiB,
+    /** Faults that a message names. */
+    faults: 20,
+    /** Longest duration: ten years. */
+    duration: 3650 * 24 * 3600_000,
+  },
+
+  log: {
+    /** Characters that wait to be written; what comes on top is dropped, and counted. */
+    pending: 1 * MiB,
+    /** Bounds of log.maxSize and log.maxFiles. */
+    leastSize: 1 * MiB,
+    files: 100,
   },
 } as const;

@@ -1,10 +1,14 @@
 /**
  * What all commands share: the global options, how a result and an error reach the user, and how work is interrupted.
  */
+import { statSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type App, openApp } from '../app.ts';
-import { AirlockError, EXIT } from '../errors.ts';
+import { AirlockError, EXIT, systemCode } from '../errors.ts';
+import { quoteUnsafe } from '../repo/formats/quote.ts';
 import type { Progress } from '../repo/progress.ts';
+import { listenToInterruption } from './interruption.ts';
+import { printJson, printText } from './output.ts';
 import { terminalProgress } from './terminal-progress.ts';
 
 export interface GlobalOptions {
@@ -22,11 +26,14 @@ export interface Result {
   readonly exitCode?: number;
 }
 
+/** Of a command that prints what it has to say while it works, because it may be much. */
+export const PRINTED: Result = { json: undefined, text: '' };
+
 export interface Session {
   readonly options: GlobalOptions;
   /** Draws on standard error. */
   readonly progress: Progress;
-  /** Fires at Ctrl-C and SIGTERM. */
+  /** Fires at Ctrl-C and SIGTERM. Whoever takes it promises to come to an end soon after; else they end the process. */
   readonly signal: AbortSignal;
 }
 
@@ -42,15 +49,18 @@ export function action<Args extends unknown[]>(
   command.option('--json', 'print one JSON document on standard output');
   return command.action(async (...args: unknown[]) => {
     const options = command.optsWithGlobals<GlobalOptions>();
-    const interruption = new AbortController();
-    const interrupt = () => interruption.abort();
-    process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
     const progress = terminalProgress(process.stderr);
+    const session: Session = {
+      options,
+      progress,
+      get signal() {
+        return listenToInterruption();
+      },
+    };
     try {
-      print(options, await work({ options, progress, signal: interruption.signal }, ...(args as Args)));
+      print(options, await work(session, ...(args as Args)));
     } finally {
       progress.stop();
-      process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
     }
   });
 }
@@ -70,29 +80,34 @@ export function appAction<Args extends unknown[]>(
   });
 }
 
+/**
+ * What a data directory is opened with.
+ * @throws usage.invalid if a file stands where the folder should be
+ */
 export function appOptions({ data, config }: GlobalOptions): { dataDir: string; configFile?: string } {
+  if (!mayBeFolder(data)) {
+    throw new AirlockError(
+      'usage.invalid',
+      `The data directory ${quoteUnsafe(data)} is no folder. Name one with --data DIR or AIRLOCK_DATA.`,
+    );
+  }
   return { dataDir: data, ...(config === undefined ? {} : { configFile: config }) };
 }
 
+/** A folder, or nothing yet. What else is wrong with it shows when it is opened. */
+function mayBeFolder(name: string): boolean {
+  try {
+    return statSync(name).isDirectory();
+  } catch (error) {
+    return systemCode(error) !== 'ENOTDIR';
+  }
+}
+
 function print(options: GlobalOptions, result: Result): void {
-  if (options.json === true) process.stdout.write(`${JSON.stringify(result.json, null, 2)}\n`);
-  else if (result.text !== '') process.stdout.write(`${result.text}\n`);
+  if (result === PRINTED) return;
+  if (options.json === true) printJson(result.json);
+  else printText(result.text);
   process.exitCode = result.exitCode ?? EXIT.done;
-}
-
-/** Prints an error: a line for people on standard error; under `--json` also the document, on standard output. */
-export function printError(error: unknown, json: boolean): number {
-  const known = error instanceof AirlockError ? error : new AirlockError('internal', describe(error), { cause: error });
-  if (json) process.stdout.write(`${JSON.stringify({ error: known }, null, 2)}\n`);
-  process.stderr.write(`error (${known.code}): ${known.message}\n`);
-  if (known.code === 'internal' && error instanceof Error && process.env.AIRLOCK_DEBUG)
-    process.stderr.write(`${error.stack}\n`);
-  return known.exitCode;
-}
-
-function describe(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error);
-  return `${text}. Nothing that was acknowledged is lost; set AIRLOCK_DEBUG=1 to see where this comes from.`;
 }
 
 /** For commander: a positive whole number. */

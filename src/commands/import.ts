@@ -2,16 +2,18 @@ import path from 'node:path';
 import type { Command } from 'commander';
 import type { App } from '../app.ts';
 import { AirlockError, EXIT, isAirlockError } from '../errors.ts';
+import { quoteUnsafe } from '../repo/formats/quote.ts';
+import { SIGNATURE_POLICIES } from '../repo/formats/rpm/signature-policy.ts';
 import { hunt, USUAL_PLACES } from '../repo/ingest/hunt.ts';
 import { importFile } from '../repo/ingest/import-file.ts';
-import { importImage } from '../repo/ingest/import-image.ts';
+import { importImage, isImageName } from '../repo/ingest/import-image.ts';
 import type { IngestOptions, IngestOutcome } from '../repo/ingest/ingest-file.ts';
+import type { PackagePolicy } from '../repo/packages/iso-packages.ts';
 import { appAction, type Result, type Session } from './command.ts';
 import { formatBytes } from './format.ts';
+import { packagePolicy, platformCommand, rpmCommand } from './import-rpm.ts';
 import { confirm } from './prompt.ts';
 import { readWords } from './words.ts';
-
-const RPM_POLICIES = ['required', 'allow-unsigned', 'disabled'];
 
 interface StrengthFlags {
   readonly requireChecksum?: boolean;
@@ -22,14 +24,17 @@ interface IsoFlags extends StrengthFlags {
   readonly filepath?: string;
   readonly hunt?: string[] | true;
   readonly checkRpmSignature?: string;
+  readonly acceptWeakDigests?: boolean;
   readonly force?: boolean;
   readonly verbose?: boolean;
 }
 
-/** `import iso`, `import file`. */
+/** `import iso`, `import rpm`, `import platform`, `import file`. */
 export function importCommands(program: Command): void {
   const parent = program.command('import').description('bring software into the repositories');
   isoCommand(parent);
+  rpmCommand(parent);
+  platformCommand(parent);
   fileCommand(parent);
 }
 
@@ -44,7 +49,11 @@ function isoCommand(parent: Command): void {
       `search these folders (default: ${USUAL_PLACES.join(', ')}) for 128T*.iso, SSR*.iso and SSR*.tar`,
     )
     .option('--filepath <file>', 'import this image')
-    .option('--check-rpm-signature <policy>', `signatures of the RPMs inside package ISOs: ${RPM_POLICIES.join(', ')}`)
+    .option(
+      '--check-rpm-signature <policy>',
+      `signatures of the packages inside: ${SIGNATURE_POLICIES.join(', ')} (default: required)`,
+    )
+    .option('--accept-weak-digests', 'let in packages that nothing better than SHA-1 or MD5 covers')
     .option('--require-checksum', 'refuse an image without a checksum file')
     .option('--require-signature', 'refuse an image without a checksum file signed by a known key')
     .option('--force', 'do not ask')
@@ -62,16 +71,12 @@ function isoCommand(parent: Command): void {
       verbose: 'flag',
     });
     const wants = mergeIsoFlags(said, flags);
-    const files = await chooseImages(app, session, wants);
-    if (wants.policy !== undefined) {
-      session.progress.note(
-        'check-rpm-signature has no effect in this version: images are checked as wholes, the RPMs in them are not.',
-      );
+    const chosen = await chooseImages(app, session, wants);
+    if (!(await confirm(question(chosen.files), { force: wants.force }))) {
+      const { files, skipped } = chosen;
+      return { json: { imported: [], failed: [], notTried: files, skipped }, text: 'Nothing was imported.' };
     }
-    const question = `${files.map((file) => `  ${file}\n`).join('')}Importing reads ${files.length === 1 ? 'this image' : 'these images'} whole, which may take minutes. Go on?`;
-    if (!(await confirm(question, { force: wants.force })))
-      return { json: { imported: [], failed: [] }, text: 'Nothing was imported.' };
-    return await importAll(app, session, files, flags, wants.verbose);
+    return await importAll(app, session, chosen, flags, wants);
   });
 }
 
@@ -79,7 +84,7 @@ interface IsoWants {
   readonly filepath: string | undefined;
   readonly hunt: readonly string[] | undefined;
   /** What was said of the signatures of RPMs. */
-  readonly policy: string | undefined;
+  readonly policy: PackagePolicy;
   readonly force: boolean;
   readonly verbose: boolean;
 }
@@ -88,13 +93,7 @@ function mergeIsoFlags(said: ReturnType<typeof readWords>, flags: IsoFlags): Iso
   const values = (word: string) => (Array.isArray(said[word]) ? (said[word] as readonly string[]) : undefined);
   const folders = values('hunt') ?? (flags.hunt === true ? [] : flags.hunt);
   const filepath = values('filepath')?.[0] ?? flags.filepath;
-  const policy = values('check-rpm-signature')?.[0] ?? flags.checkRpmSignature;
-  if (policy !== undefined && !RPM_POLICIES.includes(policy)) {
-    throw new AirlockError(
-      'usage.invalid',
-      `check-rpm-signature takes ${RPM_POLICIES.join(', ')}, not ${JSON.stringify(policy)}.`,
-    );
-  }
+  const policy = packagePolicy(values('check-rpm-signature')?.[0] ?? flags.checkRpmSignature, flags.acceptWeakDigests);
   if ((folders === undefined) === (filepath === undefined)) {
     throw new AirlockError(
       'usage.invalid',
@@ -110,18 +109,43 @@ function mergeIsoFlags(said: ReturnType<typeof readWords>, flags: IsoFlags): Iso
   };
 }
 
-async function chooseImages(app: App, session: Session, wants: IsoWants): Promise<string[]> {
-  if (wants.filepath !== undefined) return [path.resolve(wants.filepath)];
-  const folders = wants.hunt === undefined || wants.hunt.length === 0 ? USUAL_PLACES : wants.hunt;
-  const { images, skipped } = await hunt(folders, [app.dataDir]);
-  const named = new Set(wants.hunt?.map((folder) => path.resolve(folder)));
-  for (const { folder, why } of skipped) {
-    if (named.has(folder) || wants.verbose) session.progress.note(`not searched: ${folder} (${why})`);
-  }
-  if (images.length > 0) return images;
+function question(files: readonly string[]): string {
+  const list = files.map((file) => `  ${quoteUnsafe(file)}\n`).join('');
+  return `${list}Importing reads ${files.length === 1 ? 'this image' : 'these images'} whole, which may take minutes. Go on?`;
+}
+
+interface Failure {
+  readonly file: string;
+  readonly error: AirlockError;
+}
+
+interface Chosen {
+  readonly files: readonly string[];
+  /** What a hunt passed over. */
+  readonly skipped: readonly { readonly file: string; readonly why: string }[];
+  /** Folders that the medium did not give out. */
+  readonly lost: readonly Failure[];
+}
+
+async function chooseImages(app: App, session: Session, wants: IsoWants): Promise<Chosen> {
+  if (wants.filepath !== undefined) return { files: [path.resolve(wants.filepath)], skipped: [], lost: [] };
+  const isNamed = wants.hunt !== undefined && wants.hunt.length > 0;
+  const folders = isNamed ? wants.hunt : USUAL_PLACES;
+  const found = await hunt(folders, { signal: session.signal, except: [app.dataDir] });
+  const files = found.images.filter((file) => isImageName(path.basename(file)));
+  const skipped = [
+    // Of the usual places most are missing somewhere.
+    ...found.skipped.filter(({ isMissing }) => isNamed || wants.verbose || !isMissing),
+    ...found.images
+      .filter((file) => !files.includes(file))
+      .map((file) => ({ file, why: 'not named as the vendor names images' })),
+  ].map(({ file, why }) => ({ file, why }));
+  for (const { file, why } of skipped) session.progress.note(`passed over: ${quoteUnsafe(file)} (${why})`);
+  if (files.length > 0) return { files, skipped, lost: found.lost };
+  if (found.lost[0] !== undefined) throw found.lost[0].error;
   throw new AirlockError(
     'file.not-found',
-    `No 128T*.iso, SSR*.iso or SSR*.tar below ${folders.join(', ')}. Check that the medium is mounted, and that the files have their original names.`,
+    `No 128T*.iso, SSR*.iso or SSR*.tar below ${folders.map((folder) => quoteUnsafe(folder)).join(', ')}. Check that the medium is mounted, and that the files have their original names.`,
   );
 }
 
@@ -129,33 +153,58 @@ async function chooseImages(app: App, session: Session, wants: IsoWants): Promis
 async function importAll(
   app: App,
   session: Session,
-  files: readonly string[],
+  { files, skipped, lost }: Chosen,
   flags: StrengthFlags,
-  verbose: boolean,
+  { verbose, policy }: IsoWants,
 ): Promise<Result> {
   const context = await app.ingest();
   const imported: IngestOutcome[] = [];
-  const failed: { file: string; error: AirlockError }[] = [];
-  const lines: string[] = [];
+  const failed: Failure[] = [...lost];
+  const lines = lost.map(failureLines);
+  let tried = 0;
   for (const file of files) {
+    tried += 1;
     try {
-      const outcome = await importImage(context, file, ingestOptions(session, flags));
+      const outcome = await importImage(context, file, { ...ingestOptions(session, flags), policy });
       imported.push(outcome);
       lines.push(...outcomeLines(outcome, verbose));
     } catch (error) {
-      if (!(error instanceof AirlockError) || files.length === 1) throw error;
-      failed.push({ file, error });
-      lines.push(`✖ ${path.basename(file)}\n  error (${error.code}): ${error.message}`);
-      if (isAirlockError(error, 'interrupted', 'space.insufficient')) break;
+      if (files.length === 1 && lost.length === 0) throw error;
+      const failure = { file, error: named(file, error) };
+      failed.push(failure);
+      lines.push(failureLines(failure));
+      if (endsAll(failure)) break;
     }
   }
-  const summary =
-    failed.length === 0 ? 'Import success' : `${failed.length} of ${files.length} images were not imported.`;
+  const notTried = files.slice(tried);
+  if (notTried.length > 0) lines.push('Not tried:', ...notTried.map((file) => `  ${quoteUnsafe(file)}`));
   return {
-    json: { imported: imported.map(describeOutcome), failed: failed.map(({ file, error }) => ({ file, error })) },
-    text: [...lines, summary].join('\n'),
-    exitCode: failed[0]?.error.exitCode ?? EXIT.done,
+    json: { imported: imported.map(describeOutcome), failed, notTried, skipped },
+    text: [...lines, summary(files.length, imported.length, failed.length)].join('\n'),
+    exitCode: (failed.find(endsAll) ?? failed[0])?.error.exitCode ?? EXIT.done,
   };
+}
+
+/** What failed is no fault of the file: the next one would fail of it too. */
+function endsAll({ error }: Failure): boolean {
+  return isAirlockError(error, 'interrupted', 'space.insufficient');
+}
+
+function named(file: string, error: unknown): AirlockError {
+  if (error instanceof AirlockError) return error;
+  const why = quoteUnsafe(error instanceof Error ? error.message : String(error));
+  const message = `${quoteUnsafe(path.basename(file))} could not be imported: ${why}. Nothing of it was imported.`;
+  return new AirlockError('internal', message, { cause: error });
+}
+
+function failureLines({ file, error }: Failure): string {
+  return `✖ ${quoteUnsafe(path.basename(file))}\n  error (${error.code}): ${error.message}`;
+}
+
+function summary(images: number, imported: number, failed: number): string {
+  if (failed === 0) return 'Import success';
+  const missing = images - imported;
+  return missing === 0 ? 'Not all folders could be searched.' : `${missing} of ${images} images were not imported.`;
 }
 
 function fileCommand(parent: Command): void {
@@ -197,6 +246,7 @@ const VERIFIED = { signature: 'verified by signature', checksum: 'verified by ch
 const DONE = {
   imported: 'imported',
   upgraded: 'was here already, and is better vouched for now',
+  completed: 'was here already; its checksum and signature files were added or mended',
   present: 'is here already: nothing to do',
 };
 
@@ -207,7 +257,7 @@ function outcomeLines(
   const key = artifact.verification.checks.find(({ check, result }) => check === 'signature' && result === 'passed');
   const by = key === undefined ? '' : ` (key ${key.fingerprint ?? key.keyId})`;
   return [
-    `✔ ${repository}/${to} ${DONE[outcome]}: ${formatBytes(artifact.size)}, ${VERIFIED[artifact.verification.status]}${by}`,
+    `✔ ${quoteUnsafe(`${repository}/${to}`)} ${DONE[outcome]}: ${formatBytes(artifact.size)}, ${VERIFIED[artifact.verification.status]}${by}`,
     ...(verbose ? [`  ${artifact.digest}`] : []),
     ...warnings.map((warning) => `  warning: ${warning}`),
   ];

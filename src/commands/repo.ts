@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import { AirlockError } from '../errors.ts';
 import type { RepositoryKind } from '../repo/catalog/artifact.ts';
-import type { Catalog, Repository } from '../repo/catalog/catalog.ts';
-import { appAction, wholeNumber } from './command.ts';
-import { formatTable, formatTime } from './format.ts';
+import type { Catalog, Entry, Repository } from '../repo/catalog/catalog.ts';
+import { appAction, PRINTED, wholeNumber } from './command.ts';
+import { formatTable, formatTime, Table } from './format.ts';
+import { printPieces } from './output.ts';
 
 const KINDS: readonly RepositoryKind[] = ['file', 'rpm', 'policy'];
 
@@ -31,32 +32,10 @@ export function repoCommands(program: Command): void {
     .argument('<name>')
     .description('show what a repository holds')
     .addHelpText('after', '\nExample:\n  airlock repo show images');
-  appAction<[string]>(show, async ({ catalog }, _session, name) => {
+  appAction<[string]>(show, async ({ catalog }, { options }, name) => {
     const repository = await requireRepository(catalog, name);
-    const entries = [];
-    for await (const entry of catalog.entries(name, repository.published)) entries.push(entry);
-    return {
-      json: {
-        ...repository,
-        entries: entries.map(({ path, artifact: { digest, size, kind, verification }, modified }) => ({
-          path,
-          kind,
-          size,
-          digest,
-          modified,
-          verification,
-        })),
-      },
-      text: formatTable(
-        ['Path', 'Size', 'Verified', 'Digest'],
-        entries.map(({ path, artifact: { size, digest, verification } }) => [
-          path,
-          String(size),
-          verification.status,
-          digest,
-        ]),
-      ),
-    };
+    await printPieces(options.json === true ? shownAsJson(catalog, repository) : shownAsTable(catalog, repository));
+    return PRINTED;
   });
 
   const revisions = parent
@@ -115,9 +94,40 @@ export function repoCommands(program: Command): void {
         `There is a repository ${name} already. "airlock repo show ${name}" shows it.`,
       );
     }
-    const repository = await catalog.transaction((tx) => tx.ensureRepository(name, known));
-    return { json: repository, text: `Made the repository ${name}.` };
+    await catalog.transaction(async (tx) => {
+      await tx.ensureRepository(name, known);
+      // Only what has a revision is in the log, and so survives a rebuild of the catalog.
+      await tx.publish(name, { reason: 'repo create' });
+    });
+    return { json: await catalog.repository(name), text: `Made the repository ${name}.` };
   });
+}
+
+/** As the document `{name, …, entries}`, an entry at a time: a repository may hold more than fits into memory. */
+async function* shownAsJson(catalog: Catalog, repository: Repository): AsyncIterable<string> {
+  yield `${JSON.stringify({ ...repository, entries: [] }, null, 2).replace(/\]\n\}$/, '')}`;
+  let separator = '\n';
+  for await (const { path, artifact, modified } of catalog.entries(repository.name, repository.published)) {
+    const { digest, size, kind, verification } = artifact;
+    yield separator +
+      JSON.stringify({ path, kind, size, digest, modified, verification }, null, 2).replace(/^/gm, '    ');
+    separator = ',\n';
+  }
+  yield `${separator === '\n' ? '' : '\n  '}]\n}\n`;
+}
+
+/** Goes through the entries twice: the first time for the widths of the columns. */
+async function* shownAsTable(catalog: Catalog, { name, published }: Repository): AsyncIterable<string> {
+  const table = new Table(['Path', 'Size', 'Verified', 'Digest']);
+  const row = ({ path, artifact: { size, digest, verification } }: Entry) => [
+    path,
+    String(size),
+    verification.status,
+    digest,
+  ];
+  for await (const entry of catalog.entries(name, published)) table.measure(row(entry));
+  yield `${table.head().join('\n')}\n`;
+  for await (const entry of catalog.entries(name, published)) yield `${table.line(row(entry))}\n`;
 }
 
 async function requireRepository(catalog: Catalog, name: string): Promise<Repository> {

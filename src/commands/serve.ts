@@ -1,10 +1,14 @@
+import { once } from 'node:events';
 import path from 'node:path';
 import type { Command } from 'commander';
-import type Pino from 'pino';
 import { type App, openApp } from '../app.ts';
 import { type Address, type Config, parseAddress } from '../config.ts';
 import { AirlockError } from '../errors.ts';
+import { quote } from '../repo/formats/quote.ts';
+import { LogSink } from '../repo/http/log-file.ts';
 import { appOptions, type GlobalOptions } from './command.ts';
+import { listenToInterruption } from './interruption.ts';
+import { printOut } from './output.ts';
 
 /** `serve`: runs until SIGTERM or SIGINT, then drains and ends; a second signal ends it at once. */
 export function serveCommand(program: Command): void {
@@ -16,69 +20,56 @@ export function serveCommand(program: Command): void {
     .addHelpText('after', '\nExample:\n  airlock --data /var/lib/airlock serve --listen 0.0.0.0:8480');
   command.action(async ({ listen }: { listen?: string }) => {
     const options = command.optsWithGlobals<GlobalOptions>();
+    const stop = listenToInterruption();
+    process.on('SIGHUP', () => undefined); // it would end the process, with or without a log to open anew
     const app = await openApp(appOptions(options));
     try {
-      await serve(app, listenAddress(app.config, listen), options.json ?? false);
+      await serve(app, { listen: listenAddress(app.config, listen), json: options.json ?? false, stop });
     } finally {
       await app.close();
     }
   });
 }
 
-async function serve(app: App, listen: Address, json: boolean): Promise<void> {
-  const lock = app.lockServer();
-  // Only here: other commands need not wait for Express.
-  const { startHttpServer } = await import('../repo/http/server.ts');
-  const { default: pino } = await import('pino');
-  const log = openLog(app, pino);
+async function serve(app: App, options: { listen: Address; json: boolean; stop: AbortSignal }): Promise<void> {
+  const { listen, json, stop } = options;
+  const { dataDir, config } = app;
+  const log = openLog(dataDir, config.log);
+  const reopen = () => log.reopen();
+  const flush = () => log.flushSync();
+  process.on('SIGHUP', reopen).on('exit', flush);
+  let lock: ReturnType<App['lockServer']> | undefined;
   try {
+    lock = app.lockServer();
+    // Only here: other commands need not wait for Express.
+    const { startHttpServer } = await import('../repo/http/server.ts');
+    const { default: pino } = await import('pino');
     const server = await startHttpServer({
       catalog: app.catalog,
       blobs: app.blobs,
-      logger: pino({ level: app.config.log.level, base: null }, log),
-      ...(app.config.log.access ? { accessLog: log } : {}),
+      logger: pino({ level: config.log.level, base: null }, log),
+      ...(config.log.access ? { accessLog: log } : {}),
       listen,
-      memoryCache: app.config.memoryCache,
+      memoryCache: config.memoryCache,
     });
-    const stop = signalled(); // from before anybody can know that it runs
-    process.stdout.write(json ? `${JSON.stringify({ url: server.url })}\n` : `Airlock serves ${server.url}\n`);
-    await stop;
-    process.once('SIGTERM', () => process.exit(1)).once('SIGINT', () => process.exit(1));
+    printOut(json ? `${JSON.stringify({ url: server.url })}\n` : `Airlock serves ${server.url}\n`);
+    if (!stop.aborted) await once(stop, 'abort');
     await server.close();
   } finally {
-    lock.release();
-    log.flushSync();
+    lock?.release();
+    process.off('SIGHUP', reopen).off('exit', flush);
+    await log.close();
   }
 }
 
-/** Resolves at the first SIGTERM or SIGINT. */
-function signalled(): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      process.off('SIGTERM', end).off('SIGINT', end);
-      resolve();
-    };
-    process.on('SIGTERM', end).on('SIGINT', end);
-  });
-}
-
 /** JSON lines on standard error, or in a file that is opened anew on SIGHUP, as logrotate wants it. */
-function openLog({ dataDir, config: { log } }: App, pino: typeof Pino): ReturnType<typeof Pino.destination> {
-  const destination = pino.destination({
-    dest: log.file === undefined ? 2 : path.resolve(dataDir, log.file),
-    mkdir: true,
-    sync: false,
-  });
-  if (log.file !== undefined) process.on('SIGHUP', () => destination.reopen());
-  return destination;
+function openLog(dataDir: string, { file, maxSize, maxFiles }: Config['log']): LogSink {
+  return file === undefined ? new LogSink() : new LogSink({ file: path.resolve(dataDir, file), maxSize, maxFiles });
 }
 
 function listenAddress(config: Config, listen: string | undefined): Address {
   if (listen === undefined) return config.listen;
   const address = parseAddress(listen);
   if (address !== undefined) return address;
-  throw new AirlockError(
-    'usage.invalid',
-    `--listen takes HOST:PORT, such as 0.0.0.0:8480, not ${JSON.stringify(listen)}.`,
-  );
+  throw new AirlockError('usage.invalid', `--listen takes HOST:PORT, such as 0.0.0.0:8480, not ${quote(listen)}.`);
 }

@@ -1,5 +1,6 @@
 import type { WriteStream } from 'node:tty';
 import { Presets, SingleBar } from 'cli-progress';
+import { escapeControls } from '../repo/formats/quote.ts';
 import type { Progress } from '../repo/progress.ts';
 import { formatBytes } from './format.ts';
 
@@ -14,36 +15,43 @@ function bar(stream: WriteStream): Progress {
   let drawn: SingleBar | undefined;
   let speed: Speed | undefined;
   const stop = () => {
+    process.off('exit', stop);
     drawn?.stop();
     drawn = undefined;
   };
   return {
     start(label, total) {
       stop();
+      process.once('exit', stop); // the cursor is hidden while a bar is drawn
       speed = new Speed(total);
       drawn = new SingleBar(
         {
           stream,
-          format: '{bar} {percentage}% {rate} {eta} {label}',
+          // `{eta}` is the library's own: a bare number of seconds.
+          format: total === undefined ? '{done} {speed} {label}' : '{bar} {percentage}% {speed} {left} {label}',
+          barsize: 20,
           hideCursor: true,
           clearOnComplete: true,
           stopOnComplete: false,
-          etaBuffer: 50,
         },
         Presets.shades_classic,
       );
-      drawn.start(total ?? 0, 0, { label, rate: '', eta: '' });
+      drawn.start(total ?? 0, 0, { label: escapeControls(label), ...facts(speed) });
     },
     advance(bytes) {
       speed?.add(bytes);
-      drawn?.increment(bytes, { rate: speed?.rate() ?? '', eta: speed?.eta() ?? '' });
+      if (speed !== undefined) drawn?.increment(bytes, facts(speed));
     },
     stop,
     note(line) {
       stop();
-      stream.write(`${line}\n`);
+      stream.write(`${escapeControls(line)}\n`);
     },
   };
+}
+
+function facts(speed: Speed): { done: string; speed: string; left: string } {
+  return { done: speed.done(), speed: speed.rate(), left: speed.eta() };
 }
 
 function lines(stream: NodeJS.WritableStream): Progress {
@@ -52,7 +60,7 @@ function lines(stream: NodeJS.WritableStream): Progress {
   let last = 0;
   return {
     start(label, total) {
-      name = label;
+      name = escapeControls(label);
       speed = new Speed(total);
       last = Date.now();
     },
@@ -66,7 +74,7 @@ function lines(stream: NodeJS.WritableStream): Progress {
       speed = undefined;
     },
     note(line) {
-      stream.write(`${line}\n`);
+      stream.write(`${escapeControls(line)}\n`);
     },
   };
 }

@@ -3,7 +3,7 @@ import { AirlockError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import type { VendorKeyFacts } from '../repo/formats/openpgp/key-files.ts';
 import { addVendorKey, listVendorKeys, removeVendorKey } from '../repo/formats/openpgp/vendor-keys.ts';
-import { quote } from '../repo/formats/quote.ts';
+import { quote, quoteUnsafe } from '../repo/formats/quote.ts';
 import { readSmallFile } from '../repo/ingest/medium.ts';
 import { appAction } from './command.ts';
 
@@ -22,8 +22,8 @@ export function trustCommands(program: Command): void {
     .description('trust the keys of a file; compare the fingerprints shown with what the vendor publishes')
     .addHelpText('after', '\nExample:\n  airlock trust vendor-key add RPM-GPG-KEY-vendor');
   appAction<[string, { fingerprint?: string }]>(add, async ({ dataDir }, _session, file, flags) => {
-    const bytes = await readSmallFile(file, limits.keyFile);
-    if (bytes === undefined) throw new AirlockError('file.not-found', `There is no file ${file}.`);
+    const bytes = await readSmallFile(file, limits.keyFile, { otherwise: 'key.invalid' });
+    if (bytes === undefined) throw new AirlockError('file.not-found', `There is no file ${quoteUnsafe(file)}.`);
     const added = await addVendorKey(dataDir, bytes, flags);
     return { json: added, text: added.map((key) => `Trusting ${describe(key)}`).join('\n') };
   });

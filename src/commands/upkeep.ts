@@ -2,12 +2,14 @@ import type { Command } from 'commander';
 import { type App, openApp, rebuild } from '../app.ts';
 import { parseDuration } from '../config.ts';
 import { AirlockError, EXIT } from '../errors.ts';
-import { deleteVersion } from '../repo/upkeep/delete-version.ts';
+import type { LostRevision } from '../repo/catalog/revision-log.ts';
+import { quoteUnsafe } from '../repo/formats/quote.ts';
+import { deleteVersion, findDeletion } from '../repo/upkeep/delete-version.ts';
 import { examine } from '../repo/upkeep/doctor.ts';
-import { prune } from '../repo/upkeep/prune.ts';
-import { verify } from '../repo/upkeep/verify.ts';
+import { prune, type Waiting } from '../repo/upkeep/prune.ts';
+import { describeDamage, verify } from '../repo/upkeep/verify.ts';
 import { action, appAction, appOptions, type Result, type Session } from './command.ts';
-import { formatBytes } from './format.ts';
+import { formatBytes, formatTime } from './format.ts';
 import { confirm } from './prompt.ts';
 import { readWords } from './words.ts';
 
@@ -31,24 +33,31 @@ function deleteCommand(program: Command): void {
     .option('--version <version>', 'the same as a flag')
     .option('--force', 'do not ask')
     .addHelpText('after', '\nExample:\n  airlock delete system software version 6.3.0-107.r1.el7');
-  appAction<[string[], { version?: string; force?: boolean }]>(command, async ({ catalog }, _session, words, flags) => {
-    const said = readWords(words, { version: 'value', force: 'flag' });
-    const version = Array.isArray(said.version) ? (said.version as readonly string[])[0] : flags.version;
-    if (version === undefined)
-      throw new AirlockError('usage.invalid', 'Say which: "airlock delete system software version VERSION".');
-    if (!(await confirm(`Delete ${version}?`, { force: said.force === true || flags.force === true }))) {
-      return { json: { removed: [] }, text: 'Nothing was deleted.' };
-    }
-    const deleted = await deleteVersion(catalog, version);
-    const bytes = deleted.removed.reduce((sum, { size }) => sum + size, 0);
-    return {
-      json: deleted,
-      text: [
-        ...deleted.removed.map(({ repository, path }) => `✔ ${repository}/${path}`),
-        `Deleted ${deleted.version}. "airlock prune" frees its ${formatBytes(bytes)} after the grace period; until then "airlock repo publish" can bring it back.`,
-      ].join('\n'),
-    };
-  });
+  appAction<[string[], { version?: string; force?: boolean }]>(
+    command,
+    async ({ catalog, makeRoom }, _session, words, flags) => {
+      const said = readWords(words, { version: 'value', force: 'flag' });
+      const version = Array.isArray(said.version) ? (said.version as readonly string[])[0] : flags.version;
+      if (version === undefined)
+        throw new AirlockError('usage.invalid', 'Say which: "airlock delete system software version VERSION".');
+      makeRoom();
+      const deletion = await findDeletion(catalog, version);
+      const list = deletion.entries.map(({ repository, path }) => `  ${quoteUnsafe(`${repository}/${path}`)}\n`);
+      const question = `${list.join('')}Delete ${quoteUnsafe(deletion.version)}, these ${list.length} files?`;
+      if (!(await confirm(question, { force: said.force === true || flags.force === true }))) {
+        return { json: { version: deletion.version, removed: [], revisions: {} }, text: 'Nothing was deleted.' };
+      }
+      const deleted = await deleteVersion(catalog, deletion);
+      const bytes = deleted.removed.reduce((sum, { size }) => sum + size, 0);
+      return {
+        json: deleted,
+        text: [
+          ...deleted.removed.map(({ repository, path }) => `✔ ${quoteUnsafe(`${repository}/${path}`)}`),
+          `Deleted ${quoteUnsafe(deleted.version)}. "airlock prune" frees its ${formatBytes(bytes)} after the grace period, "airlock prune --grace 0" at once; until then "airlock repo publish" can bring it back.`,
+        ].join('\n'),
+      };
+    },
+  );
 }
 
 function verifyCommand(program: Command): void {
@@ -62,16 +71,19 @@ function verifyCommand(program: Command): void {
     command,
     async ({ blobs, catalog }, { signal, progress }, flags) => {
       const report = await verify(blobs, catalog, { ...flags, signal, progress, now: Date.now });
-      const lines = report.damage.map(
-        ({ digest, what, artifacts, quarantined }) =>
-          `✖ ${artifacts.join(', ') || 'nothing published'}: ${digest} is ${what}${quarantined === null ? '' : `, kept in ${quarantined}`}. Import it again.`,
-      );
+      const lines = report.damage.map(describeDamage);
+      const repaired = report.withdrawn.map((path) => `${quoteUnsafe(path)} was taken out of what is published.`);
+      for (const [name, revision] of Object.entries(report.revisions)) {
+        repaired.push(`${name} is at revision ${revision} now. Import what is missing to bring it back.`);
+      }
+      if (flags.repair === true && repaired.length === 0) repaired.push('Nothing had to be taken out.');
       const resumed = report.resumed === 0 ? '' : ` (${report.resumed} more by a run before that was stopped)`;
       return {
         json: report,
         text: [
           ...lines,
-          `Checked ${report.checked} blobs, ${formatBytes(report.bytes)}${resumed}: ${report.damage.length === 0 ? 'all are right' : `${report.damage.length} are not`}.`,
+          ...repaired,
+          `Checked ${report.checked} blobs, ${formatBytes(report.bytes)}${resumed}: ${report.damage.length === 0 ? 'all are right' : `${report.damage.length} are damaged or missing`}.`,
         ].join('\n'),
         exitCode: report.damage.length === 0 ? EXIT.done : EXIT.unverified,
       };
@@ -89,7 +101,8 @@ function pruneCommand(program: Command): void {
       'keep what was deleted less than this ago: 0, 30min, 24h, 7d (default: prune.grace of the configuration)',
     )
     .addHelpText('after', '\nExample:\n  airlock prune --dry-run');
-  appAction<[{ dryRun?: boolean; grace?: string }]>(command, async ({ blobs, catalog, config }, _session, flags) => {
+  appAction<[{ dryRun?: boolean; grace?: string }]>(command, async (app, { signal }, flags) => {
+    const { blobs, catalog, config } = app;
     const grace = flags.grace === undefined ? config.prune.grace : parseDuration(flags.grace);
     if (grace === undefined)
       throw new AirlockError(
@@ -97,13 +110,20 @@ function pruneCommand(program: Command): void {
         `--grace takes a duration such as 0, 30min, 24h or 7d, not ${JSON.stringify(flags.grace)}.`,
       );
     const dryRun = flags.dryRun ?? false;
-    const report = await prune(blobs, catalog, { dryRun, before: new Date(Date.now() - grace) });
+    if (!dryRun) app.makeRoom();
+    const now = new Date();
+    const report = await prune(blobs, catalog, { dryRun, now, before: new Date(now.getTime() - grace), signal });
     const verb = dryRun ? 'Would free' : 'Freed';
-    return {
-      json: { dryRun, ...report },
-      text: `${verb} ${formatBytes(report.bytes)} in ${report.removed.length} blobs.`,
-    };
+    const lines = [`${verb} ${formatBytes(report.bytes)} in ${report.removed.length} blobs.`];
+    if (report.waiting.since !== null) lines.push(describeWaiting(report.waiting, grace));
+    return { json: { dryRun, ...report }, text: lines.join('\n') };
   });
+}
+
+function describeWaiting({ blobs, bytes, since }: Waiting, grace: number): string {
+  const [first, last] = (since ?? []).map((date) => formatTime(new Date(date.getTime() + grace)));
+  const until = first === last ? `${first}` : `${first} (the first of them) and ${last} (the last)`;
+  return `${formatBytes(bytes)} in ${blobs} blobs wait until ${until}; "airlock prune --grace 0" frees them now.`;
 }
 
 function doctorCommand(program: Command): void {
@@ -111,28 +131,45 @@ function doctorCommand(program: Command): void {
     .command('doctor')
     .description('look over the data directory')
     .option('--rebuild-catalog', 'make the catalog anew from the stored blobs and revisions; the old one is kept')
+    .option('--skip-damaged', 'with --rebuild-catalog: go on without revision files that cannot be read')
     .addHelpText('after', '\nExamples:\n  airlock doctor\n  airlock doctor --rebuild-catalog');
-  action<[{ rebuildCatalog?: boolean }]>(command, async (session, { rebuildCatalog }) => {
-    if (rebuildCatalog === true) return await rebuilt(session);
+  action<[{ rebuildCatalog?: boolean; skipDamaged?: boolean }]>(command, async (session, flags) => {
+    if (flags.rebuildCatalog === true) return await rebuilt(session, flags.skipDamaged ?? false);
+    if (flags.skipDamaged === true)
+      throw new AirlockError('usage.invalid', '--skip-damaged only goes with --rebuild-catalog.');
     const app = await openApp(appOptions(session.options));
     try {
-      return await examined(app);
+      return await examined(app, session);
     } finally {
       await app.close();
     }
   });
 }
 
-async function rebuilt({ options, progress }: Session): Promise<Result> {
-  const report = await rebuild(options.data, progress);
+async function rebuilt({ options, progress, signal }: Session, skipDamaged: boolean): Promise<Result> {
+  const { dataDir } = appOptions(options);
+  const report = await rebuild(dataDir, { progress, signal, skipDamaged });
   return {
     json: report,
-    text: `Made the catalog anew: ${report.repositories} repositories, ${report.revisions} revisions, ${report.blobs} blobs. Each file is hashed before it is first served; "airlock verify" does it now.`,
+    text: [
+      ...report.lost.flatMap(describeLost),
+      `Made the catalog anew: ${report.repositories} repositories, ${report.revisions} revisions, ${report.blobs} blobs. Each file is hashed before it is first served; "airlock verify" does it now.`,
+      ...(report.kept === null ? [] : [`The old catalog is kept in ${report.kept}; delete it when all is well.`]),
+    ].join('\n'),
   };
 }
 
-async function examined({ blobs, catalog, log }: App): Promise<Result> {
-  const report = await examine(blobs, catalog, log);
+function describeLost({ repository, revision, why, kept, paths }: LostRevision): string[] {
+  const file = kept === null ? '' : ` Its file is kept in ${kept}.`;
+  const seen = paths.length === 0 ? '' : ' As far as it could be read, it had put:';
+  return [
+    `✖ Revision ${revision} of ${repository} is lost (${why}), and empty now.${file} Import again what it brought.${seen}`,
+    ...paths.map((path) => `    ${quoteUnsafe(path)}`),
+  ];
+}
+
+async function examined({ blobs, catalog, log }: App, { signal }: Session): Promise<Result> {
+  const report = await examine(blobs, catalog, log, signal);
   return {
     json: report,
     text: [

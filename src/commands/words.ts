@@ -1,4 +1,5 @@
 import { AirlockError } from '../errors.ts';
+import { quote } from '../repo/formats/quote.ts';
 
 /** What may follow a word: nothing, one value, or all values up to the next known word. */
 export type Grammar = Readonly<Record<string, 'flag' | 'value' | 'values'>>;
@@ -17,8 +18,7 @@ export function readWords(words: readonly string[], grammar: Grammar): Words {
   for (let index = 0; index < words.length; ) {
     const word = words[index] ?? '';
     const form = Object.hasOwn(grammar, word) ? grammar[word] : undefined;
-    if (form === undefined)
-      throw wrong(`${JSON.stringify(word)} is not understood here. Known words: ${known.join(', ')}.`);
+    if (form === undefined) throw wrong(`${quote(word)} is not understood here. Known words: ${known.join(', ')}.`);
     if (Object.hasOwn(read, word)) throw wrong(`"${word}" was given twice.`);
     const end = endOfValues(words, index + 1, form, known);
     if (form === 'value' && end === index + 1) throw wrong(`"${word}" needs a value after it.`);

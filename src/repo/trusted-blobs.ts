@@ -187,7 +187,7 @@ export class TrustedBlobs {
     this.#proven.set(stat.digest, stat.stamp);
     this.#onEvent({ event: 'proven', digest: stat.digest });
     try {
-      await this.#catalog.transaction((tx) => tx.recordBlob(stat));
+      await this.#catalog.transaction((tx) => tx.confirmBlob(stat));
     } catch (error) {
       // The bytes are proven; a catalog that cannot be written (disk full) is no reason not to serve them.
       this.#onEvent({ event: 'not-recorded', digest: stat.digest, error });

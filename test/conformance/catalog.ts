@@ -5,6 +5,7 @@ import { listingChecks } from './catalog/listing.ts';
 import { pruningChecks } from './catalog/pruning.ts';
 import { publishingChecks } from './catalog/publishing.ts';
 import { rebuildingChecks } from './catalog/rebuilding.ts';
+import { sliceChecks } from './catalog/slices.ts';
 import { checksOn, type MakePlace } from './catalog/under-test.ts';
 
 /** Everything that the seam promises (src/repo/catalog/catalog.ts), for one driver. */
@@ -16,6 +17,7 @@ export function catalogConformance(name: string, make: MakePlace): void {
     describe('listing', () => listingChecks(check));
     describe('blobs', () => blobChecks(check));
     describe('pruning', () => pruningChecks(check));
+    describe('slices and packages', () => sliceChecks(check));
     describe('rebuilding', () => rebuildingChecks(check));
   });
 }

@@ -3,9 +3,12 @@
  * middle of an import: a named error, nothing left of it, and the same command works when the cause is gone.
  */
 import assert from 'node:assert/strict';
-import { chmod, cp, readdir, rm, truncate } from 'node:fs/promises';
+import { chmod, cp, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
+import tarStream from 'tar-stream';
+import { buildIso } from '../media/iso-builder.ts';
+import { filler, publishFile } from '../media/vendor-site.ts';
 import { airlock, airlockJson, type CliResult, startServer } from '../support/cli.ts';
 import { makeLoopDisk, needsLoopDisk } from '../support/loop-disk.ts';
 import { needsRoot } from '../support/needs.ts';
@@ -142,7 +145,112 @@ describe('a medium', () => {
   });
 });
 
+describe('a folder of a medium', () => {
+  test('that cannot be read is named; images in other folders are imported', needsTracing(), async (t) => {
+    const at = await scene(t);
+    const broken = path.join(at.stick.dir, 'broken');
+    await mkdir(broken);
+    const hunt = ['--data', at.data, 'import', 'iso', 'hunt', at.stick.dir];
+    const log = path.join(at.dir, 'trace');
+    for (const [fault, code, message] of [
+      [['-e', 'trace=getdents64', '-P', broken, '-e', 'inject=getdents64:error=EIO'], 5, /error \(source\.lost\)/],
+      [
+        ['-e', 'trace=openat', '-P', broken, '-e', 'inject=openat:error=EACCES'],
+        0,
+        /broken \(this user may not read it/,
+      ],
+    ] as const) {
+      const result = await runTraced(hunt, log, fault, 'pool');
+      assert.equal(result.code, code, result.stdout + result.stderr);
+      assert.match(result.stdout + result.stderr, message);
+      await assertImages(at.data, at.stick.olderPaths, at.stick.paths);
+    }
+  });
+});
+
 describe('somebody who has had enough', () => {
+  const INTERRUPTED = /error \(interrupted\): .* left nothing behind; run the same command to go on/;
+
+  /** Stops a command at a call, interrupts it there, and says how many of these calls it made in all. */
+  async function interruptedAt(
+    t: TestContext,
+    { dir, data }: Scene,
+    args: readonly string[],
+    [call, nth]: readonly [string, number],
+    more: readonly string[] = [],
+  ): Promise<CliResult & { calls: number }> {
+    const log = path.join(dir, 'trace');
+    const running = await stoppedAt(t, ['--data', data, ...args], log, call, nth, more);
+    running.child.kill('SIGINT');
+    const result = await goOn(running);
+    return { ...result, calls: (await readTrace(log)).length };
+  }
+
+  test('while a tar beside the image is read', needsTracing(), async (t) => {
+    const at = await scene(t);
+    const tar = at.stick.file.replace(/\.iso$/, '.tar');
+    const bytes = filler('tar', 24 * 2 ** 20);
+    await publishFile(at.stick.dir, path.basename(tar), bytes, at.stick.signer);
+    await rm(`${at.stick.file}.sha256sum`);
+    const args = ['import', 'iso', 'filepath', at.stick.file];
+    const result = await interruptedAt(t, at, args, ['pread64', 2], ['-P', tar]);
+    assertFailed(result, 5, INTERRUPTED);
+    assert.ok(result.calls < 6, `${result.calls} reads of the tar`);
+    await assertImages(at.data, at.stick.olderPaths);
+    await assertNothingLeft(at.data);
+  });
+
+  test('while the headers of a tar are checked, or an image is searched', needsTracing(), async (t) => {
+    const at = await scene(t);
+    const pack = tarStream.pack();
+    for (let index = 0; index < 2000; index += 1) pack.entry({ name: `${index}` }, '');
+    pack.finalize();
+    const pieces: Buffer[] = [];
+    for await (const piece of pack) pieces.push(Buffer.from(piece as Uint8Array));
+    const tar = path.join(at.dir, 'SSR-6.3.1-1.r1.el7.x86_64.ibu-v1.tar');
+    await publishFile(at.dir, path.basename(tar), Buffer.concat(pieces), at.stick.signer);
+    const folders = Object.fromEntries(Array.from({ length: 2000 }, (_, index) => [`d${index}`, {}]));
+    const iso = path.join(at.dir, 'SSR-6.3.2-1.r1.el7.x86_64.ibu-v1.iso');
+    await publishFile(at.dir, path.basename(iso), buildIso(folders, {}).image, at.stick.signer);
+    for (const file of [tar, iso]) {
+      const result = await interruptedAt(t, at, ['import', 'iso', 'filepath', file], ['pread64', 100]);
+      assertFailed(result, 5, INTERRUPTED);
+      assert.ok(result.calls < 200, `${result.calls} reads`);
+    }
+    await assertImages(at.data, at.stick.olderPaths);
+    await assertNothingLeft(at.data);
+  });
+
+  test('while folders are searched', needsTracing(), async (t) => {
+    const at = await scene(t);
+    for (let index = 0; index < 200; index += 1)
+      await mkdir(path.join(at.dir, 'many', `${index}`), { recursive: true });
+    const args = ['import', 'iso', 'hunt', path.join(at.dir, 'many')];
+    const result = await interruptedAt(t, at, args, ['getdents64', 30]);
+    assertFailed(result, 5, INTERRUPTED);
+    assert.ok(result.calls < 60, `${result.calls} reads of folders`);
+  });
+
+  test('is told what was not tried', needsTracing(), async (t) => {
+    const at = await scene(t);
+    const later = 'SSR-6.3.9-1.r1.el7.x86_64.ibu-v1.iso';
+    await publishFile(at.stick.dir, later, await readFile(at.stick.older), at.stick.signer);
+    for (const global of [[], ['--json']]) {
+      const args = [...global, 'import', 'iso', 'hunt', at.stick.dir];
+      const result = await interruptedAt(t, at, args, ['pread64', 2], ['-P', at.stick.file]);
+      assert.equal(result.code, 5, result.stderr);
+      if (global.length > 0) {
+        const report = JSON.parse(result.stdout) as { notTried: string[] };
+        assert.deepEqual(report.notTried, [path.join(at.stick.dir, later)]);
+      } else {
+        assert.match(
+          result.stdout,
+          /Not tried:\n {2}.*SSR-6\.3\.9-1\.r1\.el7\.x86_64\.ibu-v1\.iso\n2 of 3 images were not/,
+        );
+      }
+    }
+  });
+
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     test(`and sends ${signal}`, needsTracing(), async (t) => {
       const at = await scene(t);
@@ -156,6 +264,23 @@ describe('somebody who has had enough', () => {
       await assertNothingCameIn(at);
     });
   }
+});
+
+test('an import that fails leaves to others what they are about to publish', needsTracing(), async (t) => {
+  const at = await scene(t);
+  const file = path.join(at.dir, 'tool.bin');
+  await writeFile(file, 'the same bytes');
+  const other = path.join(at.dir, 'other.bin');
+  await writeFile(other, 'other bytes');
+  const to = (name: string) => ['--data', at.data, 'import', 'file', '--repository', 'tools', '--path', name];
+  // Both have stored the bytes, and neither has published them, when the path of the first is taken.
+  const first = await stoppedAt(t, [...to('first'), file], path.join(at.dir, 'trace1'), 'rename', 1);
+  const second = await stoppedAt(t, [...to('second'), file], path.join(at.dir, 'trace2'), 'rename', 1);
+  assert.equal((await airlock([...to('first'), other])).code, 0);
+  assertFailed(await goOn(first), 7, /error \(path\.conflict\): .*Add --replace/);
+  const done = await goOn(second);
+  assert.equal(done.code, 0, done.stderr);
+  await assertNothingLeft(at.data);
 });
 
 describe('a full disk', () => {
@@ -216,8 +341,7 @@ describe('a full disk', () => {
       assertFailed(await goOn(running), 6, /error \(space\.insufficient\): No space left for /);
       at.disk.relieve();
       await assertImages(at.data, at.stick.olderPaths);
-      // The image itself stays until its lease ends, for a catalog on a full disk cannot let go of it.
-      if (stored < 3) await assertNothingLeft(at.data);
+      await assertNothingLeft(at.data);
     }
     await assertWorks(at);
     await assertNothingLeft(at.data);
@@ -271,7 +395,11 @@ test('a failed fsync fails the import, whichever it is', needsTracing(), async (
   for (const point of chosen) {
     await restore(at);
     const result = await runTraced(at.command, log, injectAt(point, 'error=EIO'), point.thread);
-    assertFailed(result, 1, /error \((catalog\.inaccessible\): .*disk I\/O error|internal\): EIO: i\/o error, fsync)/);
+    assertFailed(
+      result,
+      1,
+      /error \(storage\.failed\): The disk fails at \/.* \((disk I\/O error|EIO: i\/o error, fsync)\)/,
+    );
     const failed = (await readTrace(log)).filter((call) => call.result.includes('INJECTED'));
     assert.deepEqual(
       failed.map(({ name }) => name),

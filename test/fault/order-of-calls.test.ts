@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { before, describe, test } from 'node:test';
-import { deleteVersion } from '../../src/repo/upkeep/delete-version.ts';
+import { deleteVersion, findDeletion } from '../../src/repo/upkeep/delete-version.ts';
 import { withDirectory } from '../repo/blobs/support.ts';
 import { type Call, needsTracing, parseTrace, readTrace, runTraced } from '../support/strace.ts';
 import { importAgain, withApp } from './aftermath.ts';
@@ -199,7 +199,7 @@ test('prune lets go in the catalog, then of the file, and then makes that durabl
     const data = path.join(dir, 'data');
     await trustingDirectory(data, stick);
     await importAgain(data, stick.file);
-    await withApp(data, ({ catalog }) => deleteVersion(catalog, VERSION));
+    await withApp(data, async ({ catalog }) => deleteVersion(catalog, await findDeletion(catalog, VERSION)));
     const trace = await traced(dir, data, 'prune', '--grace', '0');
     const gone = trace.under('unlink unlinkat', 'blobs/');
     assert.equal(gone.length, 3);

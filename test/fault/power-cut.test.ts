@@ -77,7 +77,10 @@ async function cutAfter(disk: LoopDisk, milliseconds: number, args: readonly str
   disk.mount();
   if (!stdout.includes('Import success')) {
     // SQLite takes a page that the disk does not give for a damaged one.
-    assert.match(`${code} ${stderr}`, /^(1 error \((catalog\.inaccessible|internal)\)|4 error \(catalog\.corrupt\)): /);
+    assert.match(
+      `${code} ${stderr}`,
+      /^(1 error \((catalog\.inaccessible|storage\.failed)\)|4 error \(catalog\.corrupt\)): /,
+    );
   }
   return wasAcknowledged;
 }

@@ -20,7 +20,14 @@ async function pruneAlways({ blobs, catalog }: App): Promise<void> {
   });
   let removed = 0;
   while (!isOver) {
-    removed += (await prune(blobs, catalog, { before: new Date(), dryRun: false })).removed.length;
+    removed += (
+      await prune(blobs, catalog, {
+        before: new Date(),
+        now: new Date(),
+        dryRun: false,
+        signal: new AbortController().signal,
+      })
+    ).removed.length;
     await new Promise(setImmediate);
   }
   console.log(removed);
@@ -32,7 +39,7 @@ async function churn(app: App, [file = '', repository = '', rounds]: string[]): 
     const options = { signal: new AbortController().signal, progress: silent };
     await importFile(context, file, { repository, path: PATH }, options);
     await mustBeThere(app, repository);
-    await app.catalog.transaction((tx) => tx.publish(repository, { reason: 'race', remove: [PATH], withdraw: true }));
+    await app.catalog.transaction((tx) => tx.publish(repository, { reason: 'race', withdraw: [PATH] }));
   }
 }
 

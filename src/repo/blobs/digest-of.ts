@@ -15,3 +15,8 @@ export async function digestOf(source: ByteSource, onBytes?: (bytes: number) => 
   }
   return `sha256:${hash.digest('hex')}`;
 }
+
+/** The digest of bytes in memory. */
+export function digestOfBytes(bytes: Uint8Array): Digest {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+}

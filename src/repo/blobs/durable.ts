@@ -10,7 +10,7 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { AirlockError, systemCode } from '../../errors.ts';
+import { AirlockError, about, systemCode } from '../../errors.ts';
 
 /** What a file shall hold: text, bytes, or lines without their line feeds (one is put after each). */
 export type FileContent = string | Uint8Array | Iterable<string>;
@@ -32,7 +32,7 @@ const TEMPORARY = /\.[0-9a-f]{16}\.tmp$/;
 export async function syncDirectory(dir: string): Promise<void> {
   const handle = await open(dir, 'r');
   try {
-    await handle.sync().catch(letUnsupportedPass);
+    await handle.sync().catch((error: unknown) => letUnsupportedPass(about(error, dir)));
   } finally {
     await handle.close();
   }
@@ -44,7 +44,7 @@ export function syncDirectorySync(dir: string): void {
   try {
     fs.fsyncSync(fd);
   } catch (error) {
-    letUnsupportedPass(error);
+    letUnsupportedPass(about(error, dir));
   } finally {
     fs.closeSync(fd);
   }
@@ -134,15 +134,15 @@ export function isTemporaryName(name: string): boolean {
 /**
  * Turns the system errors that mean "does not fit" into space.insufficient, naming the place and the numbers.
  * @param needed bytes that were to be written, if known
- * @returns the AirlockError, or `error` itself if it is of another kind
+ * @returns the AirlockError, or `error` itself, with its path noted on it, if it is of another kind
  */
 export function asSpaceError(error: unknown, file: string, needed?: number): unknown {
   const code = systemCode(error);
-  if (code !== 'ENOSPC' && code !== 'EDQUOT' && code !== 'EFBIG') return error;
+  if (code !== 'ENOSPC' && code !== 'EDQUOT' && code !== 'EFBIG') return about(error, file);
   const free = freeBytes(path.dirname(file));
   const what = needed === undefined ? '' : ` (${needed} bytes to write, ${free ?? 'unknown'} free)`;
   const message = {
-    ENOSPC: `No space left for ${file}${what}. Free some, for example with \`airlock prune\`, and try again.`,
+    ENOSPC: `No space left for ${file}${what}. Free some, for example with \`airlock prune --grace 0\`, and try again.`,
     EDQUOT: `The disk quota is used up at ${file}${what}. Raise it or free space, and try again.`,
     EFBIG: `The file system, or a limit of this process, does not take a file as large as ${file}${what}. Move the data directory to another file system.`,
   }[code];

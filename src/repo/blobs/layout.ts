@@ -8,6 +8,7 @@
  *     DATA/partial/<owner>/<id>.ranges                             which of them are durable, if it can be resumed
  *     DATA/partial/suspended/<id>.part, <id>.ranges                a writer that nobody has open
  *     DATA/quarantine/<64 hex digits>.<n>                          damaged blobs, for a person to look at
+ *     DATA/reserve                                                 space that is given up when the disk is full
  *
  * Only digests and identifiers of our own making become names (invariant 4).
  */
@@ -77,6 +78,11 @@ export function quarantineDir(dataDir: string): string {
 /** Place of the `n`th damaged copy of a blob. */
 export function quarantinePath(dataDir: string, digest: Digest, n: number): string {
   return path.join(quarantineDir(dataDir), `${hexOf(digest)}.${n}`);
+}
+
+/** File whose space is given up when the disk is full. */
+export function reservePath(dataDir: string): string {
+  return path.join(dataDir, 'reserve');
 }
 
 export function partialDir(dataDir: string): string {

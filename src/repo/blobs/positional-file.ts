@@ -1,5 +1,5 @@
 import fs from 'node:fs';
-import { AirlockError } from '../../errors.ts';
+import { AirlockError, about } from '../../errors.ts';
 
 type Done<T> = (error: Error | null, value: T) => void;
 
@@ -111,7 +111,7 @@ export class PositionalFile {
     return new Promise<T>((resolve, reject) => {
       const end: Done<T> = (error, value) => {
         this.#running--;
-        if (error) reject(error);
+        if (error) reject(about(error, this.path));
         else resolve(value);
         if (this.#running === 0) this.#onIdle?.();
       };

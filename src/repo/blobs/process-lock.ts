@@ -35,10 +35,22 @@ export class ProcessLock {
    * @throws the error of SQLite if the file cannot be opened (its folder is missing) or holds something else
    */
   static tryAcquire(path: string): ProcessLock | undefined {
+    return ProcessLock.#try(path, 'BEGIN EXCLUSIVE');
+  }
+
+  /**
+   * As `tryAcquire`, but a lock that any number of holders may share; none while somebody has it alone, or just tries
+   * to have it.
+   */
+  static tryShare(path: string): ProcessLock | undefined {
+    return ProcessLock.#try(path, 'BEGIN; SELECT count(*) FROM sqlite_schema');
+  }
+
+  static #try(path: string, begin: string): ProcessLock | undefined {
     const database = new DatabaseSync(path, { timeout: 0 });
     try {
       // without MEMORY a journal file would appear: opening an empty database for writing counts as a change
-      database.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE');
+      database.exec(`PRAGMA journal_mode = MEMORY; ${begin}`);
     } catch (error) {
       database.close();
       if (isBusy(error)) return undefined;

@@ -12,12 +12,30 @@ export type VerificationStatus = 'signature' | 'checksum' | 'unverified';
 
 /** One check that ran, or could not run, when the artifact came in. */
 export interface Check {
-  readonly check: 'length' | 'checksum' | 'signature';
-  readonly result: 'passed' | 'missing' | 'unknown-key' | 'does-not-apply';
+  /** `digest`: by what the artifact carries in itself, as packages do; `checksum`: by a file beside it. */
+  readonly check: 'length' | 'checksum' | 'digest' | 'signature';
+  /**
+   * `failed` stands in what was let in only where another signature made up for it; `does-not-apply`: it says nothing of
+   * this artifact, or cannot be verified here; `not-checked`: nobody looked, as was asked for.
+   */
+  readonly result: 'passed' | 'failed' | 'missing' | 'unknown-key' | 'does-not-apply' | 'not-checked';
   /** The sidecar that the check went by. */
   readonly file?: string;
+  /** The parts of a package that it is over, where it is not over all of the artifact's bytes. */
+  readonly covers?: readonly ('header' | 'payload')[];
+  /** `sha256`. Of a signature: the hash that it is over. */
+  readonly algorithm?: string;
+  /** The algorithm is one for which bytes can be forged. */
+  readonly weak?: true;
+  /** Nothing better covers these parts: let in because somebody said to accept weak digests. */
+  readonly waived?: true;
   readonly keyId?: string;
+  /** Of the primary key. */
   readonly fingerprint?: string;
+  /** Of the key, which vouches for it itself. Text from outside. */
+  readonly userId?: string;
+  /** When the signature says to have been made, ISO 8601. */
+  readonly signedAt?: string;
   /** For a person: why, or what it was checked against. */
   readonly note?: string;
 }
@@ -42,6 +60,21 @@ export interface ReleaseFacts {
   readonly dist: string | null;
 }
 
+/** Where a slice lies. */
+export interface Place {
+  readonly container: Digest;
+  /** Bytes. */
+  readonly start: number;
+}
+
+/** What brought a package here. */
+export interface Origin {
+  /** Where in an image it lies; null: it came as a file of its own. */
+  readonly within: Place | null;
+  /** The release whose image it came in. */
+  readonly release: Pick<ReleaseFacts, 'vendor' | 'version' | 'orderKey'> | null;
+}
+
 /** A named blob with what is known of it. Immutable: other facts make another artifact. */
 export interface Artifact {
   readonly digest: Digest;
@@ -56,4 +89,6 @@ export interface Artifact {
   readonly source: string;
   readonly facts: { readonly [key: string]: Json };
   readonly verification: Verification;
+  /** Of what is found inside images. An artifact goes when nothing of what brought it is left. */
+  readonly origins?: readonly Origin[];
 }

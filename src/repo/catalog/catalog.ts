@@ -5,7 +5,8 @@
  * are durably stored. It refers to nothing else. Every driver passes test/conformance/catalog.ts.
  */
 import type { BlobStat, Digest } from '../blobs/blob-store.ts';
-import type { Artifact, RepositoryKind } from './artifact.ts';
+import type { Artifact, Place, RepositoryKind } from './artifact.ts';
+import type { PackageRecord, PackageText, Provide } from './packages.ts';
 import type { RevisionHeader, RevisionLine } from './revision-log.ts';
 
 export interface Repository {
@@ -48,6 +49,8 @@ export interface BlobRecord {
   readonly stamp: string | null;
   readonly addedAt: Date;
   readonly verifiedAt: Date | null;
+  /** Where the bytes lie, if they are a slice of another blob. */
+  readonly within: Place | null;
 }
 
 export interface RevisionChange {
@@ -57,10 +60,12 @@ export interface RevisionChange {
   /** Paths to take out, before others are put; those that are not there are ignored. */
   readonly remove?: Iterable<string>;
   /**
-   * Also withdraws the bytes of what is removed from all older revisions of this repository: these can no longer be
-   * published once `prune` has taken the bytes.
+   * Paths to take out, whose bytes are also withdrawn from all older revisions of this repository: these can no longer
+   * be published once `prune` has taken the bytes.
    */
-  readonly withdraw?: boolean;
+  readonly withdraw?: Iterable<string>;
+  /** The published revision that the change was made for: revision.moved if it is another one by now. */
+  readonly base?: number;
 }
 
 export interface Put {
@@ -75,13 +80,38 @@ export interface ReleaseFilter {
   readonly release?: string;
 }
 
+/** A blob that nothing refers to. */
+export interface Unreferenced {
+  readonly digest: Digest;
+  readonly size: number;
+  /** When that began, as far as grace periods go. */
+  readonly since: Date;
+}
+
 /** What happens inside `Catalog.transaction`; not to be used after it. */
 export interface CatalogTransaction {
   /** @returns the repository, made if it is not there. @throws repository.kind if it is of another kind */
   ensureRepository(name: string, kind: RepositoryKind): Promise<Repository>;
-  /** Says that the bytes of a blob are durably stored and were proven under this stamp. */
-  recordBlob(stat: BlobStat): Promise<void>;
-  /** Forgets a blob whose bytes are gone or wrong. What refers to it stays, and cannot be served. */
+  /**
+   * Says that the bytes of a blob are durably stored and were proven under this stamp.
+   * @param within where they lie in another blob; null: in a file of their own. Without it, a blob that is known stays
+   *   where it is.
+   */
+  recordBlob(stat: BlobStat, within?: Place | null): Promise<void>;
+  /**
+   * Says that the bytes of a blob were proven again, under this stamp.
+   * @returns false if it is no longer recorded, `prune` having taken it; nothing is changed then
+   */
+  confirmBlob(stat: BlobStat): Promise<boolean>;
+  blob(digest: Digest): Promise<BlobRecord | undefined>;
+  /** What the published revision holds at a path. */
+  lookup(repository: string, path: string): Promise<Entry | undefined>;
+  /** As `recordBlob`, for a slice. One that is proven already, wherever it lies, stays there. */
+  recordSlice(stat: BlobStat, within: Place): Promise<void>;
+  /**
+   * Forgets a blob whose bytes are gone or wrong. What refers to it stays, and cannot be served. The blob of which it
+   * was a slice is no longer taken as proven.
+   */
   forgetBlob(digest: Digest): Promise<void>;
   /** Ends a lease that this catalog took (see Catalog.lease). */
   release(digest: Digest): Promise<void>;
@@ -90,7 +120,7 @@ export interface CatalogTransaction {
    * repository has an empty revision 1, so that it is in the log. Once this has failed, the whole transaction fails.
    * @returns the number of the published revision
    * @throws repository.not-found, path.invalid, path.conflict (naming all paths), blob.missing if an artifact's blob
-   *   is not recorded, catalog.corrupt if the log has this revision already
+   *   is not recorded, revision.moved, catalog.corrupt if the log has this revision already
    */
   publish(repository: string, change: RevisionChange): Promise<number>;
   /**
@@ -129,10 +159,24 @@ export interface Catalog {
   entriesOfVersion(vendor: string, version: string): Promise<Entry[]>;
   /** Published entries whose artifact has this digest. */
   entriesOf(digest: Digest): Promise<Entry[]>;
+  /** Published entries whose blob is not recorded, and which therefore cannot be served. Reads all, in pages. */
+  lostEntries(): AsyncIterable<Entry>;
 
   blob(digest: Digest): Promise<BlobRecord | undefined>;
   /** In digest order, from after `after` on. */
   blobs(page: { after?: Digest; limit: number }): Promise<BlobRecord[]>;
+  /** Slices of a blob, in digest order, from after `after` on. */
+  slicesOf(container: Digest, page: { after?: Digest; limit: number }): Promise<BlobRecord[]>;
+  /** Every artifact that any revision ever gave this digest. */
+  artifactsOf(digest: Digest): Promise<Artifact[]>;
+
+  /** Keeps what repodata says of packages; to be made again from their bytes. */
+  recordPackages(records: readonly PackageRecord[]): Promise<void>;
+  /** @returns the texts of those packages for which they are recorded, in no particular order */
+  packageTexts(text: PackageText, digests: readonly Digest[]): Promise<Map<Digest, Buffer>>;
+  /** What the published packages of a repository provide under a name. */
+  provides(repository: string, name: string): Promise<Provide[]>;
+
   /** Bytes and number of all recorded blobs. */
   totals(): Promise<{ blobs: number; bytes: number }>;
 
@@ -145,14 +189,18 @@ export interface Catalog {
   /**
    * Takes out of the catalog, and then hands to `remove`, blobs that no revision refers to: recorded, and where
    * anything referred to them withdrawn, at `before` or earlier. Never one under lease. `remove` runs while nobody
-   * can lease; it is called again, by the next prune, for blobs of which it failed.
+   * can lease; it is called again, by the next prune, for blobs of which it failed. A blob stays while others are
+   * slices of it.
    * @param dryRun only tells
    */
   prune(options: {
     before: Date;
     dryRun?: boolean;
     remove: (digest: Digest) => Promise<void>;
-  }): AsyncIterable<{ digest: Digest; size: number }>;
+  }): AsyncIterable<Unreferenced>;
+
+  /** Blobs that would go if no others, which something still refers to, were slices of them. */
+  stranded(before: Date): Promise<BlobRecord[]>;
 
   /**
    * Hands to `remove` a digest that is stored but not in the catalog, as a process that died may leave it.

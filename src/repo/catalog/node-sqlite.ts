@@ -1,4 +1,6 @@
 /** Kysely over node:sqlite, for one database file that several processes have open. */
+import fs from 'node:fs';
+import path from 'node:path';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -14,6 +16,7 @@ import {
 } from 'kysely';
 import { AirlockError, isAirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
+import { readFailure } from './read-failure.ts';
 
 /** A connection to a database file, and the dialect that makes a Kysely of it. */
 export interface SqliteConnection {
@@ -24,7 +27,7 @@ export interface SqliteConnection {
 /**
  * Opens a database file, making it if it is not there. Whoever gets the connection closes `database`.
  * What this connection reads waits for a lock with the thread; transactions wait without (see ImmediateDriver).
- * @throws catalog.corrupt, catalog.inaccessible
+ * @throws catalog.corrupt, catalog.inaccessible, storage.failed, space.insufficient
  */
 export function connectSqlite(file: string): SqliteConnection {
   const database = translated(file, () => new DatabaseSync(file, { timeout: limits.catalog.busyTimeout }));
@@ -163,7 +166,7 @@ const SQLITE_NOTADB = 26;
 
 /**
  * Gives SQLite's own errors the names that users know.
- * @throws catalog.corrupt, catalog.busy, catalog.inaccessible, space.insufficient, or what `work` throws
+ * @throws catalog.corrupt, catalog.busy, catalog.inaccessible, storage.failed, space.insufficient, or what `work` throws
  */
 export function translated<T>(file: string, work: () => T): T {
   try {
@@ -175,20 +178,18 @@ export function translated<T>(file: string, work: () => T): T {
       case SQLITE_NOTADB:
         throw corrupt(file, error);
       case SQLITE_FULL:
-        throw new AirlockError(
-          'space.insufficient',
-          `No space left for the catalog ${file}. Free some, for instance with "airlock prune", and try again.`,
-          { cause: error },
-        );
+        throw full(file, error);
       case SQLITE_BUSY:
         throw new AirlockError(
           'catalog.busy',
           'Another process has been changing the catalog all the while. Wait for it to end and try again.',
           { cause: error },
         );
-      case SQLITE_READONLY:
       case SQLITE_IOERR:
+        throw hasRoom(file) ? failed(file, error) : full(file, error);
+      case SQLITE_READONLY:
       case SQLITE_CANTOPEN:
+        if (!hasRoom(file)) throw full(file, error);
         throw new AirlockError(
           'catalog.inaccessible',
           `The catalog ${file} cannot be read or written (${messageOf(error)}). See that the data directory belongs to the user who runs Airlock, and that its disk is well and not full.`,
@@ -200,8 +201,36 @@ export function translated<T>(file: string, work: () => T): T {
   }
 }
 
-/** The error for a damaged database. */
+function full(file: string, cause: unknown): AirlockError {
+  return new AirlockError(
+    'space.insufficient',
+    `No space left for the catalog ${file}. Free some, for instance with "airlock prune --grace 0", and try again.`,
+    { cause },
+  );
+}
+
+function failed(file: string, cause: unknown): AirlockError {
+  return new AirlockError(
+    'storage.failed',
+    `The disk fails at the catalog ${file} (${messageOf(cause)}). See that the disk is mounted, check it ("dmesg", its cable, its SMART values), and run the same command again.`,
+    { cause, details: { path: file } },
+  );
+}
+
+/** SQLite calls it an input/output error when the file that it shares with other processes does not fit. */
+function hasRoom(file: string): boolean {
+  try {
+    const { bavail, bsize } = fs.statfsSync(path.dirname(file));
+    return bavail * bsize >= limits.catalog.shared;
+  } catch {
+    return true;
+  }
+}
+
+/** The error for a damaged database, or for a disk that cannot read it: SQLite calls both corruption. */
 export function corrupt(file: string, cause: unknown): AirlockError {
+  const unreadable = readFailure(file);
+  if (unreadable !== undefined) return failed(file, unreadable);
   return new AirlockError(
     'catalog.corrupt',
     `The catalog ${file} is damaged (${messageOf(cause)}). Stop the server and run "airlock doctor --rebuild-catalog": it is made anew from what is stored.`,

@@ -3,14 +3,33 @@
  * are doomed: whoever dies there leaves a note for the next prune.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Kysely } from 'kysely';
+import { type Kysely, type Selectable, sql } from 'kysely';
 import { limits } from '../../limits.ts';
 import type { Digest } from '../blobs/blob-store.ts';
-import type { Catalog } from './catalog.ts';
+import type { Catalog, Unreferenced } from './catalog.ts';
+import { forgetStrayPackages } from './packages.ts';
 import { damaged, nextAfter } from './rows.ts';
-import type { Database } from './schema.ts';
+import type { BlobsTable, Database } from './schema.ts';
 
 export type PruneOptions = Parameters<Catalog['prune']>[0];
+
+/** What no entry holds any more, but whose slices some entry does. */
+export async function stranded(
+  parts: Pick<PruneParts, 'read' | 'now'>,
+  before: Date,
+): Promise<Selectable<BlobsTable>[]> {
+  const found: Selectable<BlobsTable>[] = [];
+  for await (const range of digestRanges(parts.read)) {
+    const query = unreferenced(parts.read, range, { before: before.getTime(), now: parts.now() });
+    found.push(
+      ...(await query
+        .where(({ exists }) => exists(slices(parts.read)))
+        .selectAll('blobs')
+        .execute()),
+    );
+  }
+  return found;
+}
 
 export interface PruneParts {
   readonly read: Kysely<Database>;
@@ -24,11 +43,13 @@ export interface PruneParts {
 export async function* prune(
   parts: PruneParts,
   { before, dryRun = false, remove }: PruneOptions,
-): AsyncIterable<{ digest: Digest; size: number }> {
+): AsyncIterable<Unreferenced> {
   if (!dryRun) await removeDoomed(parts, remove);
   for await (const range of digestRanges(parts.read)) {
     const query = (db: Kysely<Database>) =>
-      unreferenced(db, range, { before: before.getTime(), now: parts.now() }).execute();
+      unreferenced(db, range, { before: before.getTime(), now: parts.now() })
+        .where(({ not, exists }) => not(exists(slices(db))))
+        .execute();
     let rows = await query(parts.read);
     if (rows.length === 0) continue;
     if (!dryRun) {
@@ -40,8 +61,12 @@ export async function* prune(
       });
       await removeDoomed(parts, remove);
     }
-    for (const row of rows) yield { digest: row.digest as Digest, size: Number(row.size) };
+    for (const { digest, size, added_at, withdrawn_at } of rows) {
+      const since = new Date(Math.max(Number(added_at), Number(withdrawn_at ?? 0)));
+      yield { digest: digest as Digest, size: Number(size), since };
+    }
   }
+  if (!dryRun) await parts.write.transaction().execute((db) => forgetStrayPackages(db, before.getTime()));
 }
 
 /** All recorded blobs in ranges of a page: a query over one of them takes a bounded time. */
@@ -93,7 +118,17 @@ function unreferenced(
   { after, upTo }: DigestRange,
   { before, now }: { before: number; now: number },
 ) {
-  let query = db.selectFrom('blobs').select(['blobs.digest', 'blobs.size']).where('blobs.digest', '>', after);
+  let query = db
+    .selectFrom('blobs')
+    .select(['blobs.digest', 'blobs.size', 'blobs.added_at'])
+    .select(({ selectFrom }) =>
+      selectFrom('artifacts')
+        .innerJoin('entries', 'entries.artifact', 'artifacts.id')
+        .select(({ fn }) => fn.max('entries.withdrawn_at').as('latest'))
+        .whereRef('artifacts.digest', '=', 'blobs.digest')
+        .as('withdrawn_at'),
+    )
+    .where('blobs.digest', '>', after);
   if (upTo !== undefined) query = query.where('blobs.digest', '<=', upTo);
   return query
     .where('blobs.added_at', '<=', before)
@@ -121,8 +156,18 @@ function unreferenced(
     .orderBy('blobs.digest');
 }
 
+/** Of the blob in the query around it. */
+function slices(db: Kysely<Database>) {
+  return db
+    .selectFrom('blobs as slice')
+    .select('slice.digest')
+    .where('slice.container', '=', sql.ref<string>('blobs.digest'));
+}
+
 async function doom(db: Kysely<Database>, digest: string): Promise<void> {
   await db.deleteFrom('blobs').where('digest', '=', digest).execute();
+  await db.deleteFrom('packages').where('digest', '=', digest).execute();
+  await db.deleteFrom('provides').where('digest', '=', digest).execute();
   await db
     .insertInto('doomed')
     .values({ digest })

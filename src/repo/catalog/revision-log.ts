@@ -11,11 +11,12 @@
  * removed or overwritten, whatever a catalog that was lost, damaged or restored from an old backup may say. Which
  * pending files were published, the catalog tells by their ids.
  */
-import { createHash, type Hash } from 'node:crypto';
+import { createHash, type Hash, randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { type FileHandle, open, opendir } from 'node:fs/promises';
 import path from 'node:path';
-import { AirlockError, systemCode } from '../../errors.ts';
+import { createInterface } from 'node:readline';
+import { AirlockError, about, isAirlockError, systemCode } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import type { Digest } from '../blobs/blob-store.ts';
 import { asSpaceError, makeDirectorySync, syncDirectorySync } from '../blobs/durable.ts';
@@ -68,6 +69,18 @@ export interface PendingRevision {
   readonly file: string;
 }
 
+/** A revision that could not be read, and is empty now. */
+export interface LostRevision {
+  readonly repository: string;
+  readonly revision: number;
+  /** Why it could not be read. */
+  readonly why: string;
+  /** Where its file is kept; null if there was none. */
+  readonly kept: string | null;
+  /** Some of the paths that it seems to have filled, as far as they could be read. Nothing vouches for them. */
+  readonly paths: readonly string[];
+}
+
 export interface RevisionLog {
   /**
    * Begins the file of the next revision.
@@ -83,12 +96,23 @@ export interface RevisionLog {
   /** Repositories that have revisions, by name. */
   repositories(): Promise<string[]>;
   /**
+   * Puts an empty revision in the place of each one that is torn, changed, or missing in between, so that the others
+   * can be read. What was there is moved to `folder`.
+   * @returns what was lost
+   * @throws revision.damaged if no such order can be made
+   */
+  mend(repository: string, folder: string): Promise<LostRevision[]>;
+  /**
    * Revisions of a repository in ascending order, each proven whole before it is given. The lines of one can be
    * read until the next one is asked for.
-   * @throws revision.damaged when a file is torn or changed, or one is missing in between
+   * @throws revision.damaged when a file is torn or changed, or one is missing in between; catalog.newer-format
    */
   revisions(repository: string): AsyncIterable<{ header: RevisionHeader; lines: AsyncIterable<RevisionLine> }>;
 }
+
+/** How to go on without a revision that cannot be read. */
+export const WITHOUT =
+  '"airlock doctor --rebuild-catalog --skip-damaged" makes the catalog from the others, and tells what is lost.';
 
 const PENDING = '.pending';
 const FILE_NAME = /^(\d{8,15})\.jsonl$/;
@@ -159,23 +183,79 @@ export class DiskRevisionLog implements RevisionLog {
   }
 
   async *revisions(repository: string): AsyncIterable<{ header: RevisionHeader; lines: AsyncIterable<RevisionLine> }> {
-    const numbers = namesIn(path.join(this.#dir, repository))
-      .flatMap((name) => FILE_NAME.exec(name)?.[1] ?? [])
-      .map(Number)
-      .sort((a, b) => a - b);
-    for (const [index, number] of numbers.entries()) {
+    for (const [index, number] of this.#numbers(repository).entries()) {
       if (number !== index + 1) throw damaged(this.#file(repository, index + 1), 'it is missing');
-      const file = this.#file(repository, number);
-      const lines = jsonLines(file, await provenLength(file));
+      const { header, lines } = await this.#read(repository, number);
       try {
-        const header = (await lines.next()).value as RevisionHeader;
-        if (header.format !== 1) throw damaged(file, 'its format is not known to this program');
-        if (header.repository !== repository || header.revision !== number)
-          throw damaged(file, 'it is another revision');
-        yield { header, lines: lines as AsyncIterable<RevisionLine> };
+        yield { header, lines };
       } finally {
         await lines.return(undefined);
       }
+    }
+  }
+
+  async mend(repository: string, folder: string): Promise<LostRevision[]> {
+    const numbers = this.#numbers(repository);
+    const last = numbers.at(-1) ?? 0;
+    if (last - numbers.length > limits.catalog.gaps)
+      throw damaged(this.#file(repository, last), 'its number is too high');
+    let kind: RepositoryKind = 'file';
+    const lost: LostRevision[] = [];
+    for (let number = last; number >= 1; number -= 1) {
+      try {
+        const { header, lines } = await this.#read(repository, number);
+        await lines.return(undefined);
+        kind = header.kind;
+      } catch (error) {
+        if (!isAirlockError(error, 'revision.damaged')) throw error;
+        lost.unshift(await this.#setAside(repository, number, folder, error));
+      }
+    }
+    for (const { revision, why } of lost) {
+      const reason = `lost: ${why}`;
+      const id = randomBytes(16).toString('hex');
+      const empty = this.begin({ format: 1, id, repository, kind, revision, createdAt: Date.now(), reason });
+      empty.close();
+      empty.keep();
+    }
+    return lost;
+  }
+
+  async #setAside(repository: string, revision: number, folder: string, error: AirlockError): Promise<LostRevision> {
+    const file = this.#file(repository, revision);
+    if (!fs.existsSync(file)) return { repository, revision, why: 'it is missing', kept: null, paths: [] };
+    const why = String(error.details.why ?? error.message);
+    const paths = await pathsIn(file).catch(() => []);
+    const kept = path.join(folder, `${repository}-${path.basename(file)}`);
+    makeDirectorySync(folder);
+    fs.renameSync(file, kept);
+    syncDirectorySync(folder);
+    syncDirectorySync(path.dirname(file));
+    return { repository, revision, why, kept, paths };
+  }
+
+  #numbers(repository: string): number[] {
+    return namesIn(path.join(this.#dir, repository))
+      .flatMap((name) => FILE_NAME.exec(name)?.[1] ?? [])
+      .map(Number)
+      .sort((a, b) => a - b);
+  }
+
+  /** One that is proven whole. Whoever gets the lines returns them. @throws revision.damaged, catalog.newer-format */
+  async #read(
+    repository: string,
+    number: number,
+  ): Promise<{ header: RevisionHeader; lines: AsyncGenerator<RevisionLine, undefined> }> {
+    const file = this.#file(repository, number);
+    const lines = jsonLines(file, await provenLength(file));
+    try {
+      const header = (await lines.next()).value as RevisionHeader;
+      if (header.format !== 1) throw newerFormat(file);
+      if (header.repository !== repository || header.revision !== number) throw damaged(file, 'it is another revision');
+      return { header, lines: lines as AsyncGenerator<RevisionLine, undefined> };
+    } catch (error) {
+      await lines.return(undefined);
+      throw error;
     }
   }
 
@@ -214,7 +294,11 @@ class PendingFile implements RevisionFile {
     this.#write();
     this.#buffered = `${JSON.stringify({ end: this.#count, sha256: this.#hash.copy().digest('hex') })}\n`;
     const fd = this.#write();
-    fs.fsyncSync(fd);
+    try {
+      fs.fsyncSync(fd);
+    } catch (error) {
+      throw about(error, this.#temporary);
+    }
     this.#closeFile();
     syncDirectorySync(path.dirname(this.#temporary));
   }
@@ -338,9 +422,29 @@ export function olderThanLog(repository: string, revision: number): AirlockError
 function damaged(file: string, what: string, cause?: unknown): AirlockError {
   return new AirlockError(
     'revision.damaged',
-    `The revision file ${file} is damaged: ${what}. Restore it from a backup of the data directory, or import what it listed again.`,
-    { cause, details: { file } },
+    `The revision file ${file} is damaged: ${what}. Restore it from a backup of the data directory, or go on without it: ${WITHOUT}`,
+    { cause, details: { file, why: what } },
   );
+}
+
+function newerFormat(file: string): AirlockError {
+  return new AirlockError(
+    'catalog.newer-format',
+    `The revision file ${file} was written by a newer Airlock. Use that version, or one after it, with this data directory.`,
+    { details: { file } },
+  );
+}
+
+/** Paths that the readable lines of a damaged file put, the first ones. */
+async function pathsIn(file: string): Promise<string[]> {
+  const paths: string[] = [];
+  const lines = createInterface({ input: fs.createReadStream(file, { encoding: 'utf8' }) });
+  for await (const line of lines) {
+    const [, put] = /^\{"put":("(?:[^"\\]|\\.)*"),/.exec(line) ?? [];
+    if (put !== undefined) paths.push(JSON.parse(put) as string);
+    if (paths.length >= limits.catalog.findings) break;
+  }
+  return paths;
 }
 
 function idIn(file: string): string | undefined {

@@ -4,6 +4,7 @@ import { AirlockError } from '../../errors.ts';
 import type { Digest } from '../blobs/blob-store.ts';
 import type { Artifact, RepositoryKind } from './artifact.ts';
 import type { BlobRecord, Entry, Repository } from './catalog.ts';
+import { splitPath } from './names.ts';
 import type { BlobsTable, Database, RepositoriesTable } from './schema.ts';
 
 const ENTRY_COLUMNS = [
@@ -34,6 +35,22 @@ export function publishedArtifactQuery(db: Kysely<Database>) {
     .whereRef('entries.artifact', '=', 'artifacts.id')
     .where('entries.until_revision', 'is', null)
     .select([...ENTRY_COLUMNS]);
+}
+
+/** What the published revision holds at a path. */
+export async function publishedEntry(
+  db: Kysely<Database>,
+  repository: string,
+  path: string,
+): Promise<Entry | undefined> {
+  const { folder, name } = splitPath(path);
+  const row = await entryQuery(db)
+    .where('entries.repository', '=', repository)
+    .where('entries.folder', '=', folder)
+    .where('entries.name', '=', name)
+    .where('entries.until_revision', 'is', null)
+    .executeTakeFirst();
+  return row && toEntry(row);
 }
 
 /** @param table the alias of `entries` in the query */
@@ -87,6 +104,7 @@ export function toBlobRecord(row: Selectable<BlobsTable>): BlobRecord {
     stamp: row.stamp,
     addedAt: new Date(Number(row.added_at)),
     verifiedAt: row.verified_at === null ? null : new Date(Number(row.verified_at)),
+    within: row.container === null ? null : { container: row.container as Digest, start: Number(row.start) },
   };
 }
 

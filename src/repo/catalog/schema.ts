@@ -16,6 +16,8 @@ export interface Database {
   blobs: BlobsTable;
   leases: LeasesTable;
   doomed: DoomedTable;
+  packages: PackagesTable;
+  provides: ProvidesTable;
   meta: MetaTable;
 }
 
@@ -71,6 +73,9 @@ export interface BlobsTable {
   stamp: string | null;
   added_at: number;
   verified_at: number | null;
+  /** For a slice: the blob that holds its bytes, and where in it they begin. */
+  container: string | null;
+  start: number | null;
 }
 
 export interface LeasesTable {
@@ -83,6 +88,25 @@ export interface LeasesTable {
 /** Blobs that left the catalog and whose bytes are still to be removed. */
 export interface DoomedTable {
   digest: string;
+}
+
+/** What repodata says of a package, deflated; made from its bytes, and made again where it is not there. */
+export interface PackagesTable {
+  digest: string;
+  recorded_at: number;
+  primary_xml: Uint8Array;
+  filelists_xml: Uint8Array;
+  other_xml: Uint8Array;
+}
+
+/** What a package provides. `name` is a capability, or the path of a file that others may require. */
+export interface ProvidesTable {
+  digest: string;
+  position: number;
+  name: string;
+  /** rpm's comparison bits; 0 where no version is given. */
+  flags: number;
+  evr: string | null;
 }
 
 export interface MetaTable {
@@ -193,9 +217,41 @@ const initial = (string: RawBuilder<unknown>): Migration => ({
   },
 });
 
+const packages = (string: RawBuilder<unknown>): Migration => ({
+  async up(db: Kysely<unknown>): Promise<void> {
+    await db.schema.alterTable('blobs').addColumn('container', string).execute();
+    await db.schema.alterTable('blobs').addColumn('start', 'bigint').execute();
+    await db.schema
+      .createIndex('blobs_by_container')
+      .on('blobs')
+      .columns(['container', 'digest'])
+      .where(sql.ref('container'), 'is not', null)
+      .execute();
+    await db.schema
+      .createTable('packages')
+      .addColumn('digest', string, (c) => c.primaryKey())
+      .addColumn('recorded_at', 'bigint', (c) => c.notNull())
+      .addColumn('primary_xml', 'bytea', (c) => c.notNull())
+      .addColumn('filelists_xml', 'bytea', (c) => c.notNull())
+      .addColumn('other_xml', 'bytea', (c) => c.notNull())
+      .execute();
+    await db.schema
+      .createTable('provides')
+      .addColumn('digest', string, (c) => c.notNull())
+      .addColumn('position', 'bigint', (c) => c.notNull())
+      .addColumn('name', string, (c) => c.notNull())
+      .addColumn('flags', 'bigint', (c) => c.notNull())
+      .addColumn('evr', string)
+      .addPrimaryKeyConstraint('provides_key', ['digest', 'position'])
+      .execute();
+    await db.schema.createIndex('provides_by_name').on('provides').columns(['name', 'digest']).execute();
+  },
+});
+
 /** In order of their names; one that was released is never changed. */
 export function migrations(string: RawBuilder<unknown>): Record<string, Migration> {
   return {
     '0001-initial': initial(string),
+    '0002-packages': packages(string),
   };
 }

@@ -6,6 +6,7 @@ import type { Kysely } from 'kysely';
 import { isAirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import type { Digest } from '../blobs/blob-store.ts';
+import type { Artifact } from './artifact.ts';
 import {
   type BlobRecord,
   type Catalog,
@@ -16,10 +17,18 @@ import {
   type ReleaseFilter,
   type Repository,
   type Revision,
+  type Unreferenced,
 } from './catalog.ts';
 import { changedArtifacts, wrongNumbers } from './inconsistencies.ts';
-import { splitPath } from './names.ts';
-import { type PruneOptions, prune } from './prune.ts';
+import {
+  type PackageRecord,
+  type PackageText,
+  type Provide,
+  packageTexts,
+  providesOf,
+  recordPackages,
+} from './packages.ts';
+import { type PruneOptions, prune, stranded } from './prune.ts';
 import {
   olderThanLog,
   type PendingRevision,
@@ -38,6 +47,8 @@ import {
   nextPath,
   type PathKey,
   publishedArtifactQuery,
+  publishedEntry,
+  toArtifact,
   toBlobRecord,
   toEntry,
   toRepository,
@@ -136,15 +147,7 @@ export class SqlCatalog implements Catalog {
   }
 
   async lookup(repository: string, path: string): Promise<Entry | undefined> {
-    if (!isText(path)) return undefined;
-    const { folder, name } = splitPath(path);
-    const row = await entryQuery(this.#db)
-      .where('entries.repository', '=', repository)
-      .where('entries.folder', '=', folder)
-      .where('entries.name', '=', name)
-      .where('entries.until_revision', 'is', null)
-      .executeTakeFirst();
-    return row && toEntry(row);
+    return isText(path) ? await publishedEntry(this.#db, repository, path) : undefined;
   }
 
   async folder(repository: string, folder: string, page: { after?: FolderItem; limit: number }): Promise<FolderItem[]> {
@@ -254,6 +257,25 @@ export class SqlCatalog implements Catalog {
     return rows.map(toEntry);
   }
 
+  async *lostEntries(): AsyncIterable<Entry> {
+    for (const { name } of await this.repositories()) {
+      for (let after: PathKey | undefined = FIRST_PATH; after !== undefined; ) {
+        const rows = await entryQuery(this.#db)
+          .leftJoin('blobs', 'blobs.digest', 'artifacts.digest')
+          .select('blobs.digest as stored')
+          .where('entries.repository', '=', name)
+          .where(afterPath(after))
+          .where('entries.until_revision', 'is', null)
+          .orderBy('entries.folder')
+          .orderBy('entries.name')
+          .limit(limits.catalog.page)
+          .execute();
+        for (const row of rows) if (row.stored === null) yield toEntry(row);
+        after = nextPath(after, rows.at(-1));
+      }
+    }
+  }
+
   blob(digest: Digest): Promise<BlobRecord | undefined> {
     return blobRecord(this.#db, digest);
   }
@@ -268,6 +290,36 @@ export class SqlCatalog implements Catalog {
       .execute();
     nextAfter(page.after ?? '', rows.at(-1)?.digest);
     return rows.map(toBlobRecord);
+  }
+
+  async slicesOf(container: Digest, page: { after?: Digest; limit: number }): Promise<BlobRecord[]> {
+    const rows = await this.#db
+      .selectFrom('blobs')
+      .selectAll()
+      .where('container', '=', container)
+      .where('digest', '>', page.after ?? '')
+      .orderBy('digest')
+      .limit(page.limit)
+      .execute();
+    nextAfter(page.after ?? '', rows.at(-1)?.digest);
+    return rows.map(toBlobRecord);
+  }
+
+  async artifactsOf(digest: Digest): Promise<Artifact[]> {
+    const rows = await this.#db.selectFrom('artifacts').select('document').where('digest', '=', digest).execute();
+    return rows.map((row) => toArtifact(row.document));
+  }
+
+  recordPackages(records: readonly PackageRecord[]): Promise<void> {
+    return this.#parts.write.transaction().execute((db) => recordPackages(db, records, this.#parts.now()));
+  }
+
+  packageTexts(text: PackageText, digests: readonly Digest[]): Promise<Map<Digest, Buffer>> {
+    return packageTexts(this.#db, text, digests);
+  }
+
+  provides(repository: string, name: string): Promise<Provide[]> {
+    return providesOf(this.#db, repository, name);
   }
 
   async totals(): Promise<{ blobs: number; bytes: number }> {
@@ -291,8 +343,12 @@ export class SqlCatalog implements Catalog {
     });
   }
 
-  prune(options: PruneOptions): AsyncIterable<{ digest: Digest; size: number }> {
+  prune(options: PruneOptions): AsyncIterable<Unreferenced> {
     return prune(this.#parts, options);
+  }
+
+  async stranded(before: Date): Promise<BlobRecord[]> {
+    return (await stranded(this.#parts, before)).map(toBlobRecord);
   }
 
   discard(digest: Digest, remove: (digest: Digest) => Promise<void>): Promise<boolean> {
@@ -319,7 +375,15 @@ export class SqlCatalog implements Catalog {
       for (const { digest, size } of blobs) {
         await db
           .insertInto('blobs')
-          .values({ digest, size, stamp: null, added_at: this.#parts.now(), verified_at: null })
+          .values({
+            digest,
+            size,
+            stamp: null,
+            added_at: this.#parts.now(),
+            verified_at: null,
+            container: null,
+            start: null,
+          })
           .onConflict((oc) => oc.column('digest').doNothing())
           .execute();
       }

@@ -6,10 +6,16 @@ import type { Transaction } from 'kysely';
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import type { BlobStat, Digest } from '../blobs/blob-store.ts';
-import type { Artifact, RepositoryKind } from './artifact.ts';
-import type { CatalogTransaction, Entry, Repository, RevisionChange } from './catalog.ts';
+import type { Artifact, Place, RepositoryKind } from './artifact.ts';
+import type { BlobRecord, CatalogTransaction, Entry, Repository, RevisionChange } from './catalog.ts';
 import { repositoryName, repositoryPath, splitPath } from './names.ts';
-import type { RevisionFile, RevisionHeader, RevisionLine, RevisionLog } from './revision-log.ts';
+import {
+  type RevisionFile,
+  type RevisionHeader,
+  type RevisionLine,
+  type RevisionLog,
+  WITHOUT,
+} from './revision-log.ts';
 import {
   afterPath,
   blobRecord,
@@ -18,6 +24,7 @@ import {
   inRevision,
   nextPath,
   type PathKey,
+  publishedEntry,
   repositoryRow,
   toEntry,
   toRepository,
@@ -70,8 +77,9 @@ export class SqlTransaction implements CatalogTransaction {
     );
   }
 
-  async recordBlob(stat: BlobStat): Promise<void> {
-    const proven = { size: stat.size, stamp: stat.stamp, verified_at: this.#now };
+  async recordBlob(stat: BlobStat, within?: Place | null): Promise<void> {
+    const place = within === undefined ? {} : { container: within?.container ?? null, start: within?.start ?? null };
+    const proven = { size: stat.size, stamp: stat.stamp, verified_at: this.#now, ...place };
     await this.#db
       .insertInto('blobs')
       .values({ digest: stat.digest, added_at: this.#now, ...proven })
@@ -80,7 +88,39 @@ export class SqlTransaction implements CatalogTransaction {
     await this.#db.deleteFrom('doomed').where('digest', '=', stat.digest).execute();
   }
 
+  async confirmBlob({ digest, size, stamp }: BlobStat): Promise<boolean> {
+    const { numUpdatedRows } = await this.#db
+      .updateTable('blobs')
+      .set({ size, stamp, verified_at: this.#now })
+      .where('digest', '=', digest)
+      .executeTakeFirst();
+    return numUpdatedRows > 0n;
+  }
+
+  blob(digest: Digest): Promise<BlobRecord | undefined> {
+    return blobRecord(this.#db, digest);
+  }
+
+  lookup(repository: string, path: string): Promise<Entry | undefined> {
+    return publishedEntry(this.#db, repository, path);
+  }
+
+  async recordSlice(stat: BlobStat, within: Place): Promise<void> {
+    const proven = { size: stat.size, stamp: stat.stamp, verified_at: this.#now, ...within };
+    await this.#db
+      .insertInto('blobs')
+      .values({ digest: stat.digest, added_at: this.#now, ...proven })
+      .onConflict((oc) => oc.column('digest').doUpdateSet(proven).where('blobs.stamp', 'is', null))
+      .execute();
+    await this.#db.deleteFrom('doomed').where('digest', '=', stat.digest).execute();
+  }
+
   async forgetBlob(digest: Digest): Promise<void> {
+    await this.#db
+      .updateTable('blobs')
+      .set({ stamp: null })
+      .where('digest', '=', ({ selectFrom }) => selectFrom('blobs').select('container').where('digest', '=', digest))
+      .execute();
     await this.#db.deleteFrom('blobs').where('digest', '=', digest).execute();
   }
 
@@ -91,9 +131,11 @@ export class SqlTransaction implements CatalogTransaction {
   async publish(name: string, change: RevisionChange): Promise<number> {
     return await this.#revise(name, { id: newId(), reason: change.reason }, async (revision) => {
       const conflicts: string[] = [];
-      for (const path of change.remove ?? []) {
+      if (change.base !== undefined && change.base !== revision.number - 1) throw moved(name, change.base);
+      for (const path of change.remove ?? []) await this.#remove(revision, path);
+      for (const path of change.withdraw ?? []) {
         const digest = await this.#remove(revision, path);
-        if (digest !== undefined && change.withdraw === true) await this.#withdraw(revision, digest);
+        if (digest !== undefined) await this.#withdraw(revision, digest);
       }
       for (const { path, artifact, replace = false } of change.put ?? []) {
         if (!(await this.#put(revision, path, artifact, replace))) conflicts.push(path);
@@ -117,16 +159,31 @@ export class SqlTransaction implements CatalogTransaction {
     if (header.revision !== published + 1) {
       throw new AirlockError(
         'revision.damaged',
-        `Revision ${header.revision} of ${header.repository} does not follow on ${published}. Restore the missing file from a backup of the data directory.`,
+        `Revision ${header.revision} of ${header.repository} does not follow on ${published}. Restore the missing file from a backup of the data directory, or go on without it: ${WITHOUT}`,
       );
     }
     await this.#revise(header.repository, header, async (revision) => {
       for await (const line of lines) {
-        if ('put' in line) await this.#replaceEntry(revision, line.put, line.artifact);
-        else if ('remove' in line) await this.#remove(revision, line.remove);
+        if ('put' in line) {
+          await this.#restoreSlice(line.artifact);
+          await this.#replaceEntry(revision, line.put, line.artifact);
+        } else if ('remove' in line) await this.#remove(revision, line.remove);
         else await this.#withdraw(revision, line.withdraw);
       }
+      revision.mayBeEmpty = true; // the log has it
     });
+  }
+
+  /** A package inside an image that is here is here too, unproven. */
+  async #restoreSlice({ digest, size, origins = [] }: Artifact): Promise<void> {
+    for (const { within } of origins) {
+      if (within === null || (await blobRecord(this.#db, within.container)) === undefined) continue;
+      await this.#db
+        .insertInto('blobs')
+        .values({ digest, size, stamp: null, added_at: this.#now, verified_at: null, ...within })
+        .onConflict((oc) => oc.column('digest').doNothing())
+        .execute();
+    }
   }
 
   /** @returns the number of the published revision */
@@ -157,12 +214,12 @@ export class SqlTransaction implements CatalogTransaction {
       createdAt: this.#now,
       reason,
     });
-    return { repository: name, number, id, reason, file, put: 0, removed: 0 };
+    return { repository: name, number, id, reason, file, put: 0, removed: 0, mayBeEmpty: number === 1 };
   }
 
   async #end(revision: OpenRevision): Promise<number> {
-    const { repository, number, id, reason, file, put, removed } = revision;
-    if (put === 0 && removed === 0 && number > 1) {
+    const { repository, number, id, reason, file, put, removed, mayBeEmpty } = revision;
+    if (put === 0 && removed === 0 && !mayBeEmpty) {
       file.cancel();
       return number - 1;
     }
@@ -397,6 +454,14 @@ interface OpenRevision {
   readonly file: RevisionFile;
   put: number;
   removed: number;
+  mayBeEmpty: boolean;
+}
+
+function moved(repository: string, base: number): AirlockError {
+  return new AirlockError(
+    'revision.moved',
+    `Somebody else published ${repository} while a change of its revision ${base} was being made. Run the command again.`,
+  );
 }
 
 function newId(): string {

@@ -26,7 +26,8 @@ export interface SqliteCatalogOptions {
  * The caller closes it.
  * @param file where the database is; its folder exists
  * @param log where revisions are kept outside of the database
- * @throws catalog.corrupt (also if it knows less than the log), catalog.newer-format, catalog.inaccessible
+ * @throws catalog.corrupt (also if it knows less than the log), catalog.newer-format, catalog.inaccessible,
+ *   storage.failed, space.insufficient
  */
 export async function openSqliteCatalog(
   file: string,

@@ -51,11 +51,17 @@ export const repositoryWithRevisions = repository.extend({
 });
 
 const check = z.object({
-  check: z.enum(['length', 'checksum', 'signature']),
-  result: z.enum(['passed', 'missing', 'unknown-key', 'does-not-apply']),
+  check: z.enum(['length', 'checksum', 'digest', 'signature']),
+  result: z.enum(['passed', 'failed', 'missing', 'unknown-key', 'does-not-apply', 'not-checked']),
   file: z.string().optional(),
+  covers: z.array(z.enum(['header', 'payload'])).optional(),
+  algorithm: z.string().optional(),
+  weak: z.literal(true).optional().describe('By an algorithm for which bytes can be forged.'),
+  waived: z.literal(true).optional().describe('Nothing better covers these parts; accepted all the same.'),
   keyId: z.string().optional(),
   fingerprint: z.string().optional(),
+  userId: z.string().optional(),
+  signedAt: instant.optional(),
   note: z.string().optional(),
 });
 

@@ -1,11 +1,11 @@
 /**
  * What a client is told of a failure: never a stack, never where something lies on our disk.
  */
-import { STATUS_CODES } from 'node:http';
-import { AirlockError, type ErrorCode } from '../../errors.ts';
+import { AirlockError, type ErrorCode, storageFailure } from '../../errors.ts';
 import { escapeHtml } from './escape-html.ts';
 import { type Exchange, sendText } from './exchange.ts';
 import { negotiate } from './negotiate.ts';
+import { STATUS_CODES } from './node-http.ts';
 
 /** Nothing can be written over HTTP. */
 export const ALLOW = 'GET, HEAD, OPTIONS';
@@ -66,7 +66,7 @@ function unexpected(error: unknown): AirlockError {
   const isClients = error instanceof URIError || (error instanceof Error && 'status' in error && error.status === 400);
   return isClients
     ? new AirlockError('http.bad-request', 'The path of this request cannot be read.', { cause: error })
-    : new AirlockError('internal', 'Unexpected failure.', { cause: error });
+    : (storageFailure(error) ?? new AirlockError('internal', 'Unexpected failure.', { cause: error }));
 }
 
 /** Header fields that go with some errors. */

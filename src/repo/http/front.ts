@@ -6,13 +6,15 @@
  * over with every byte of that request, for good. So HTTP is read in one place, by Node; the front only knows a
  * few sentences of it by heart. That makes such hits three times as cheap.
  */
-import { type Server, validateHeaderValue } from 'node:http';
+import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { ArtifactFacts, ArtifactSource, MemoryBody, OpenArtifact } from '../artifact-source.ts';
 import { type AccessLog, outcomeOf } from './access-log.ts';
+import { evaluateConditions } from './conditionals.ts';
 import { contentHeaders } from './headers.ts';
+import { validateHeaderValue } from './node-http.ts';
 import type { HttpLimits } from './node-server.ts';
-import { plainPath } from './plain-request.ts';
+import { type PlainRequest, plainRequest } from './plain-request.ts';
 import type { Traffic } from './traffic.ts';
 
 export interface FrontParts {
@@ -42,13 +44,18 @@ interface ReadyAnswer {
   readonly outcome: string;
 }
 
+interface ReadyAnswers {
+  readonly whole: ReadyAnswer;
+  readonly notModified: ReadyAnswer;
+}
+
 /** How often silent connections are looked for, milliseconds at most. */
 const SWEEP = 1000;
 
 export class Front {
   readonly #parts: FrontParts;
   readonly #guests = new Map<Socket, Guest>();
-  readonly #answers = new WeakMap<ArtifactFacts, ReadyAnswer>();
+  readonly #answers = new WeakMap<ArtifactFacts, ReadyAnswers>();
   #isDraining = false;
   #dateLines = '';
   #dateUntil = 0;
@@ -93,13 +100,13 @@ export class Front {
     this.#guests.set(socket, guest);
     const onData = (chunk: Buffer) => {
       // Until an answer is taken, the next request waits at the server, which then stops reading.
-      const path = this.#isDraining || socket.writableLength > 0 ? undefined : plainPath(chunk);
-      if (path !== undefined && this.#answer(socket, guest, path)) return;
+      const request = this.#isDraining || socket.writableLength > 0 ? undefined : plainRequest(chunk);
+      if (request !== undefined && this.#answer(socket, guest, request)) return;
       // In the stream it stays until somebody reads it, also when the client has ended its side.
       socket.pause();
       socket.unshift(chunk);
-      if (path === undefined || guest.isLoading) leave();
-      else load(path).catch(cut);
+      if (request === undefined || guest.isLoading) leave();
+      else load(request.path).catch(cut);
     };
     /** Brings the content into memory and looks at the request again; what cannot be there is the server's. */
     const load = async (path: string) => {
@@ -122,11 +129,18 @@ export class Front {
   }
 
   /** @returns false, with nothing done, if the content is not in memory */
-  #answer(socket: Socket, guest: Guest, path: string): boolean {
+  #answer(socket: Socket, guest: Guest, { path, conditions }: PlainRequest): boolean {
     const started = performance.now();
     const hot = this.#parts.source.peek(path);
     if (!isHot(hot)) return false;
-    this.#send(socket, guest, path, hot, started);
+    const { facts, body } = hot;
+    const { whole, notModified } = this.#answersOf(path, facts, body.bytes.length);
+    const isSame = conditions !== undefined && evaluateConditions(conditions, facts) === 'not-modified';
+    const answer = isSame ? notModified : whole;
+    if (isSame) socket.write(answer.head + this.#dates(), 'latin1');
+    else write(socket, answer.head + this.#dates(), body);
+    if (socket.writableLength > 0) this.#await(socket, body);
+    this.#note(guest, answer, { status: isSame ? 304 : 200, bytes: isSame ? 0 : body.bytes.length, started });
     return true;
   }
 
@@ -137,19 +151,19 @@ export class Front {
     return isHot(artifact);
   }
 
-  #send(socket: Socket, guest: Guest, path: string, { facts, body }: HotArtifact, started: number): void {
-    const answer = this.#answerOf(path, facts, body.bytes.length);
-    write(socket, answer.head + this.#dates(), body);
-    if (socket.writableLength > 0) this.#await(socket, body);
+  #note(
+    guest: Guest,
+    { outcome }: ReadyAnswer,
+    { status, bytes, started }: { status: number; bytes: number; started: number },
+  ): void {
     const { traffic, log, limits } = this.#parts;
     const now = performance.now();
     guest.isLoading = false;
     guest.idleSince = now;
     guest.patience = limits.keepAliveTimeout;
-    const bytes = body.bytes.length;
     const milliseconds = now - started;
-    traffic.count('content', 200, bytes, milliseconds);
-    log?.addHit(answer.outcome, milliseconds, guest.remote);
+    traffic.count('content', status, bytes, milliseconds);
+    log?.addHit(outcome, milliseconds, guest.remote);
   }
 
   /** The client does not take the answer at once: the body stays in memory, and is cut off if nothing moves. */
@@ -162,13 +176,18 @@ export class Front {
     });
   }
 
-  #answerOf(path: string, facts: ArtifactFacts, bytes: number): ReadyAnswer {
-    let answer = this.#answers.get(facts);
-    if (answer === undefined) {
-      answer = { head: headOf(contentHeaders(facts).whole), outcome: outcomeOf(`/repos/${path}`, 200, bytes) };
-      this.#answers.set(facts, answer);
+  #answersOf(path: string, facts: ArtifactFacts, bytes: number): ReadyAnswers {
+    let answers = this.#answers.get(facts);
+    if (answers === undefined) {
+      const { whole, notModified } = contentHeaders(facts);
+      const url = `/repos/${path}`;
+      answers = {
+        whole: { head: headOf('200 OK', whole), outcome: outcomeOf(url, 200, bytes) },
+        notModified: { head: headOf('304 Not Modified', notModified), outcome: outcomeOf(url, 304, 0) },
+      };
+      this.#answers.set(facts, answers);
     }
-    return answer;
+    return answers;
   }
 
   /** The fields that change with time, and the end of the head. */
@@ -191,8 +210,8 @@ export class Front {
 }
 
 /** Checked as writeHead would, though once for each file only. */
-function headOf(fields: readonly string[]): string {
-  let head = 'HTTP/1.1 200 OK\r\n';
+function headOf(status: string, fields: readonly string[]): string {
+  let head = `HTTP/1.1 ${status}\r\n`;
   for (let at = 0; at < fields.length; at += 2) {
     const [name = '', value = ''] = fields.slice(at, at + 2);
     validateHeaderValue(name, value);

@@ -1,3 +1,4 @@
+import { storageFailure } from '../../errors.ts';
 import type { TrustEvent } from '../trusted-blobs.ts';
 import { publicError } from './error-answer.ts';
 import type { Exchange } from './exchange.ts';
@@ -14,7 +15,8 @@ export interface Logger {
 export function logFailure(logger: Logger, { request }: Exchange, error: unknown): void {
   const { status, code } = publicError(error);
   if (status < 500 || status === 503) return;
-  const { message, stack, cause } = error instanceof Error ? error : new Error(String(error));
+  const { message, stack, cause } =
+    storageFailure(error) ?? (error instanceof Error ? error : new Error(String(error)));
   logger.error({ code, path: request.url, error: message, stack, cause: String(cause ?? '') }, 'a request failed');
 }
 

@@ -10,7 +10,7 @@ export interface MetricSources {
   readonly memory: MemoryCache;
   readonly pool: BufferPool;
   readonly trusted: TrustedBlobs;
-  readonly catalog: Catalog;
+  readonly catalog: Pick<Catalog, 'version' | 'totals'>;
 }
 
 /** @returns what writes the server's metrics for Prometheus, read from where they are counted */
@@ -35,17 +35,26 @@ export function createMetrics(sources: MetricSources): () => Promise<string> {
   gauge('airlock_open_blobs', 'Blobs kept open between requests.', () => trusted.openBlobs);
   counter('airlock_quarantined_blobs_total', 'Blobs found damaged while serving.', () => trusted.quarantined);
   gauge('airlock_catalog_version', 'Changes whenever anybody changes the catalog.', () => catalog.version());
-  let asked: ReturnType<Catalog['totals']> | undefined;
-  const totals = () => {
-    asked ??= catalog.totals().finally(() => {
-      asked = undefined;
-    });
-    return asked;
-  };
+  const totals = remembered(catalog);
   gauge('airlock_blobs', 'Stored blobs.', async () => (await totals()).blobs);
   gauge('airlock_blob_bytes', 'Bytes of all stored blobs.', async () => (await totals()).bytes);
   traffic.register(registry);
   return async () => `${await registry.metrics()}\n${traffic.durations}`;
+}
+
+/** Counting goes through all blobs, so it is done once for each state of the catalog. */
+function remembered(catalog: MetricSources['catalog']): Catalog['totals'] {
+  let asked: { readonly version: number; readonly answer: ReturnType<Catalog['totals']> } | undefined;
+  return () => {
+    const version = catalog.version();
+    if (asked?.version === version) return asked.answer;
+    const answer = catalog.totals();
+    asked = { version, answer };
+    answer.catch(() => {
+      asked = undefined;
+    });
+    return answer;
+  };
 }
 
 function setTo(read: () => number | Promise<number>): (this: Gauge) => Promise<void> {

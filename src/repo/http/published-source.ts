@@ -8,6 +8,7 @@ import {
   type OpenArtifact,
 } from '../artifact-source.ts';
 import type { Digest } from '../blobs/blob-store.ts';
+import type { Artifact } from '../catalog/artifact.ts';
 import type { Catalog, Entry } from '../catalog/catalog.ts';
 import type { TrustedBlobs } from '../trusted-blobs.ts';
 import type { MemoryCache } from './memory-cache.ts';
@@ -114,6 +115,12 @@ class MemoryArtifact implements OpenArtifact {
   async close(): Promise<void> {}
 }
 
+/** An image or package is what its name says; repository metadata is named by its digest, but for repomd.xml. */
+function isImmutable(path: string, { kind, channel }: Artifact): boolean {
+  if (kind === 'image' || kind === 'rpm') return true;
+  return channel === 'metadata' && /^repodata\/[0-9a-f]{64}-/.test(path);
+}
+
 function factsOf({ path, artifact, modified }: Entry): StoredFacts {
   return {
     name: path.slice(path.lastIndexOf('/') + 1),
@@ -121,7 +128,7 @@ function factsOf({ path, artifact, modified }: Entry): StoredFacts {
     size: artifact.size,
     modified,
     etag: etagOf(artifact.digest),
-    freshness: artifact.kind === 'image' || artifact.kind === 'rpm' ? 'immutable' : 'revalidate',
+    freshness: isImmutable(path, artifact) ? 'immutable' : 'revalidate',
     verification: artifact.verification.status,
   };
 }

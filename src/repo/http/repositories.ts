@@ -8,6 +8,7 @@ import type { BufferPool } from './buffer-pool.ts';
 import { answerContent } from './content.ts';
 import { type Exchange, sendText } from './exchange.ts';
 import { answerFolder, answerRepositories, hasFolder } from './listing.ts';
+import { answerRepoFile } from './repo-file.ts';
 import { encodeSegment, parsePath } from './request-path.ts';
 
 export interface RepositoriesParts {
@@ -44,6 +45,7 @@ export async function answerRepos(
     return;
   }
   if (key !== '' && (await answerContent(source, `${repository}/${key}`, exchange, pool))) return;
+  if (await answerRepoFile(catalog, repository, key, exchange)) return;
   if (!(await hasFolder(catalog, repository, folder))) throw notFound();
   redirectInto(exchange, names.at(-1) ?? repository);
 }

@@ -1,7 +1,7 @@
 /**
  * The HTTP server of a conductor: repositories under `/repos/`, the API, health and metrics. Read only.
  */
-import { createServer, type IncomingHttpHeaders, type RequestListener, type ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, RequestListener, ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { AirlockError } from '../../errors.ts';
 import { limits as defaults } from '../../limits.ts';
@@ -18,6 +18,7 @@ import { Front } from './front.ts';
 import { type Logger, logFailure, logTrust } from './logger.ts';
 import { MemoryCache } from './memory-cache.ts';
 import { createMetrics } from './metrics.ts';
+import { createServer } from './node-http.ts';
 import {
   applyLimits,
   cutStuckClient,

@@ -20,18 +20,17 @@ export async function importFile(
   target: ImportFileTarget,
   options: IngestOptions,
 ): Promise<IngestOutcome> {
-  // Before the file is read: a slip of the pen should not cost a minute.
-  await context.catalog.transaction((tx) => tx.ensureRepository(repositoryName(target.repository), 'file'));
   return await ingestFile(
     context,
     path.resolve(file),
     {
-      repository: target.repository,
+      repository: repositoryName(target.repository),
       repositoryKind: 'file',
       path: repositoryPath(target.path),
       kind: 'file',
       release: null,
       replace: target.replace ?? false,
+      wayOut: 'Add --replace to put the new ones in their place, or choose another --path.',
       inspect: () => Promise.resolve({ facts: {}, warnings: [] }),
     },
     options,

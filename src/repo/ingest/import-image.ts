@@ -7,23 +7,30 @@ import type { ByteSource } from '../blobs/blob-store.ts';
 import type { Json, ReleaseFacts } from '../catalog/artifact.ts';
 import { openIso } from '../formats/iso9660/iso-image.ts';
 import { describeImage } from '../formats/iso9660/look-inside.ts';
+import { quote } from '../formats/quote.ts';
 import type { SsrRelease } from '../formats/releases/facts.ts';
 import { orderKey } from '../formats/releases/order.ts';
 import { parseRelease, trainOf, versionOf } from '../formats/releases/release.ts';
+import { findPackages, type PackagePolicy } from '../packages/iso-packages.ts';
+import { rpmRepositoryName } from '../packages/repository-name.ts';
+import { imagePackages } from './image-packages.ts';
 import { type IngestContext, type IngestOptions, type IngestOutcome, ingestFile } from './ingest-file.ts';
+import { requireFile } from './medium.ts';
 import { checkTar } from './tar-check.ts';
 
 export const IMAGES = 'images';
 
+export interface ImageOptions extends IngestOptions {
+  /** For the packages in package-based images. */
+  readonly policy: PackagePolicy;
+}
+
 /**
  * @param file named as the vendor names images (vendor.md C1)
- * @throws release.unparsable, iso.*, tar.invalid, and what ingestFile throws
+ * @throws file.not-found, usage.invalid, release.unparsable, iso.*, tar.invalid, and what ingestFile throws
  */
-export async function importImage(
-  context: IngestContext,
-  file: string,
-  options: IngestOptions,
-): Promise<IngestOutcome> {
+export async function importImage(context: IngestContext, file: string, options: ImageOptions): Promise<IngestOutcome> {
+  await requireFile(file, options); // what its name should be matters only if it is there
   const name = path.basename(file);
   const { parsed, release } = imageRelease(name);
   return await ingestFile(
@@ -35,11 +42,45 @@ export async function importImage(
       path: `${release.release}/${name}`,
       kind: 'image',
       release,
-      inspect: (staged) => inspect(parsed, staged),
+      wayOut: `Find out which of the two is right. To take the new one, first "airlock delete system software version ${release.version}".`,
+      inspect: async (staged, { digest }) => {
+        const { facts, warnings } = await inspect(parsed, staged);
+        if (!hasPackages(parsed)) return { facts, warnings };
+        const found = await findPackages(context.catalog, staged, { ...options, keys: context.keys });
+        const image = { digest, name, release };
+        return {
+          facts: { ...facts, packages: found.packages.length },
+          warnings: [...warnings, ...found.warnings],
+          ...(found.packages.length === 0
+            ? {}
+            : { contents: imagePackages(context, repositoryOf(release), image, found) }),
+        };
+      },
+      isComplete: ({ facts }) => !hasPackages(parsed) || Number(facts.packages ?? 0) > 0,
       ...(parsed.form === 'iso' ? { inside: findInside } : {}),
     },
     options,
   );
+}
+
+/** Package-based images hold the packages that routers install from. */
+function hasPackages({ kind, form }: SsrRelease): boolean {
+  return kind === 'package' && form === 'iso';
+}
+
+function repositoryOf({ dist, arch }: ReleaseFacts): string {
+  return rpmRepositoryName(dist ?? 'el7', arch ?? 'x86_64');
+}
+
+/** True if a file of this name can be imported as an image. */
+export function isImageName(name: string): boolean {
+  try {
+    imageRelease(name);
+    return true;
+  } catch (error) {
+    if (isAirlockError(error, 'release.unparsable')) return false;
+    throw error;
+  }
 }
 
 /** What an image's file name says of its release. @throws release.unparsable */
@@ -49,7 +90,7 @@ function imageRelease(name: string): { parsed: SsrRelease; release: ReleaseFacts
   if (parsed?.scheme !== 'ssr' || parsed.file === null || parsed.sidecar !== null || train == null) {
     throw new AirlockError(
       'release.unparsable',
-      `${JSON.stringify(name)} is not named as the vendor names images (SSR-6.3.0-107.r1.el7.x86_64.ibu-v1.iso). Give it its original name, or use "airlock import file" for other files.`,
+      `${quote(name, 255)} is not named as the vendor names images (SSR-6.3.0-107.r1.el7.x86_64.ibu-v1.iso). Give it its original name, or use "airlock import file" for other files.`,
     );
   }
   const kind = parsed.kind === 'package' ? 'package' : 'image';

@@ -2,13 +2,14 @@
  * The files that vouch for an image: checksum files and the signatures over them, found by exact name.
  */
 import path from 'node:path';
-import { AirlockError } from '../../errors.ts';
+import { AirlockError, isAirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import type { Digest } from '../blobs/blob-store.ts';
 import type { Check } from '../catalog/artifact.ts';
-import { digestFor, parseChecksumFile } from '../formats/checksums.ts';
+import { type ChecksumFile, digestFor, parseChecksumFile } from '../formats/checksums.ts';
 import type { VendorKey } from '../formats/openpgp/key-files.ts';
 import { signatureError, verifyDetached } from '../formats/openpgp/verify-detached.ts';
+import { quote, quoteUnsafe } from '../formats/quote.ts';
 import { readSmallFile } from './medium.ts';
 
 export interface SidecarFile {
@@ -27,50 +28,103 @@ export interface Sidecar {
   readonly signed: Check;
 }
 
-/**
- * Finds and reads the sidecars of a file: `<file>.sha256sum`, for an ISO also that of its tar
- * (`SSR-….tar.sha256sum` beside `SSR-….iso`, vendor.md A1), and else a `sha256sum` or `sha256sum.txt` for the whole folder.
- * @throws checksum.invalid for an unreadable one, signature.bad and its siblings for one whose signature is wrong: a
- *   signature by a pinned key must be good; one by an unknown key is refused as soon as any key is pinned
- */
-export async function findSidecars(file: string, keys: readonly VendorKey[]): Promise<Sidecar[]> {
-  const folder = path.dirname(file);
-  const name = path.basename(file);
-  const found: Sidecar[] = [];
-  const own = await readSidecar(folder, `${name}.sha256sum`, name, keys);
-  if (own !== undefined) found.push(own);
-  const tar = name.replace(/\.iso$/, '.tar');
-  const ofTar = tar === name ? undefined : await readSidecar(folder, `${tar}.sha256sum`, tar, keys);
-  if (ofTar !== undefined) found.push(ofTar);
-  if (own === undefined) {
-    for (const aggregate of ['sha256sum', 'sha256sum.txt']) {
-      const sidecar = await readSidecar(folder, aggregate, name, keys);
-      if (sidecar !== undefined) found.push(sidecar);
-    }
-  }
-  return found;
+export interface FoundSidecars {
+  readonly sidecars: readonly Sidecar[];
+  /** Checksum files named for this one that speak of others. */
+  readonly strays: readonly Check[];
+  /** What else a person should know. */
+  readonly warnings: readonly string[];
 }
 
-/** @returns undefined if there is no such file, or it says nothing of `target` */
-async function readSidecar(
+/**
+ * Finds and reads the sidecars of a file: `<file>.sha256sum`; without that, a `sha256sum` or `sha256sum.txt` for the
+ * whole folder; for an ISO without either, that of its tar (`SSR-….tar.sha256sum` beside `SSR-….iso`, vendor.md A1).
+ * @throws checksum.invalid, signature.invalid for one of its own that cannot be read, signature.bad and its siblings for
+ *   one whose signature is wrong: a signature by a pinned key must be good; one by an unknown key is refused as soon as
+ *   any key is pinned
+ */
+export async function findSidecars(file: string, keys: readonly VendorKey[]): Promise<FoundSidecars> {
+  const folder = path.dirname(file);
+  const name = path.basename(file);
+  const own = await readChecksums(folder, `${name}.sha256sum`);
+  const sidecar = own && (await speakingOf(name, folder, own, keys));
+  if (sidecar !== undefined) return { sidecars: [sidecar], strays: [], warnings: [] };
+  const strays = own === undefined ? [] : [stray(own, name)];
+  const { sidecars, warnings } = await findAggregates(folder, name, keys);
+  if (sidecars.length > 0) return { sidecars, strays, warnings };
+  const ofTar = await findForTar(folder, name, keys);
+  return { sidecars: ofTar.sidecars, strays: [...strays, ...ofTar.strays], warnings };
+}
+
+/** One that cannot be read may have nothing to do with the file: it is named, and not taken for a refusal. */
+async function findAggregates(
   folder: string,
-  name: string,
   target: string,
   keys: readonly VendorKey[],
+): Promise<{ sidecars: Sidecar[]; warnings: string[] }> {
+  const sidecars: Sidecar[] = [];
+  const warnings: string[] = [];
+  for (const name of ['sha256sum', 'sha256sum.txt']) {
+    const read = await readChecksums(folder, name).catch((error: unknown) => {
+      if (!isAirlockError(error, 'checksum.invalid', 'usage.invalid')) throw error;
+      warnings.push(`not used as a checksum file: ${error.message}`);
+      return undefined;
+    });
+    const sidecar = read && (await speakingOf(target, folder, read, keys));
+    if (sidecar !== undefined) sidecars.push(sidecar);
+  }
+  return { sidecars, warnings };
+}
+
+async function findForTar(
+  folder: string,
+  name: string,
+  keys: readonly VendorKey[],
+): Promise<{ sidecars: Sidecar[]; strays: Check[] }> {
+  if (!name.endsWith('.iso')) return { sidecars: [], strays: [] };
+  const tar = name.replace(/\.iso$/, '.tar');
+  const read = await readChecksums(folder, `${tar}.sha256sum`);
+  if (read === undefined) return { sidecars: [], strays: [] };
+  const sidecar = await speakingOf(tar, folder, read, keys);
+  return sidecar === undefined ? { sidecars: [], strays: [stray(read, tar)] } : { sidecars: [sidecar], strays: [] };
+}
+
+interface ReadChecksums extends SidecarFile {
+  readonly parsed: ChecksumFile;
+}
+
+/** @returns undefined if there is no such file */
+async function readChecksums(folder: string, name: string): Promise<ReadChecksums | undefined> {
+  const options = { found: true, otherwise: 'checksum.invalid' } as const;
+  const bytes = await readSmallFile(path.join(folder, name), limits.checksumFile, options);
+  return bytes && { name, bytes, parsed: named(name, () => parseChecksumFile(bytes)) };
+}
+
+/** @returns undefined if the checksum file says nothing of `target` */
+async function speakingOf(
+  target: string,
+  folder: string,
+  { name, bytes, parsed }: ReadChecksums,
+  keys: readonly VendorKey[],
 ): Promise<Sidecar | undefined> {
-  const bytes = await readSmallFile(path.join(folder, name), limits.checksumFile);
-  if (bytes === undefined) return undefined;
-  const digest = named(name, () => digestFor(parseChecksumFile(bytes), target));
+  const digest = named(name, () => digestFor(parsed, target));
   if (digest === undefined) return undefined;
-  const asc = await readSmallFile(path.join(folder, `${name}.asc`), limits.signatureFile);
-  const signature = asc && { name: `${name}.asc`, bytes: asc };
+  const options = { found: true, otherwise: 'signature.invalid' } as const;
+  const asc = await readSmallFile(path.join(folder, `${name}.asc`), limits.signatureFile, options);
   return {
     checksum: { name, bytes },
-    signature,
+    signature: asc && { name: `${name}.asc`, bytes: asc },
     target,
     digest,
     signed: await checkSignature(bytes, `${name}.asc`, asc, keys),
   };
+}
+
+function stray({ name, parsed: { lines } }: ReadChecksums, target: string): Check {
+  const [first] = lines;
+  const others = lines.length > 1 ? ` and ${lines.length - 1} more` : '';
+  const note = `it names ${quote(first?.name ?? '')}${others}, not ${quoteUnsafe(target)}`;
+  return { check: 'checksum', result: 'does-not-apply', file: name, note };
 }
 
 function named<T>(name: string, work: () => T): T {
@@ -78,7 +132,10 @@ function named<T>(name: string, work: () => T): T {
     return work();
   } catch (error) {
     if (!(error instanceof AirlockError)) throw error;
-    throw new AirlockError(error.code, `${name}: ${error.message}`, { cause: error, details: error.details });
+    throw new AirlockError(error.code, `${quoteUnsafe(name)}: ${error.message}`, {
+      cause: error,
+      details: error.details,
+    });
   }
 }
 
@@ -99,7 +156,7 @@ async function checkSignature(
   // Before any key is pinned nothing can be told from a signature; after that a stranger's is a forgery or a lapse.
   if (verdict.outcome === 'unknown-key' && keys.length === 0) return { ...check, result: 'unknown-key' };
   const error = signatureError(verdict);
-  throw new AirlockError(error.code, `${file}: ${error.message} Nothing was imported.`, {
+  throw new AirlockError(error.code, `${quoteUnsafe(file)}: ${error.message} Nothing was imported.`, {
     details: error.details,
     cause: error,
   });

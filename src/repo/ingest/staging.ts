@@ -1,12 +1,19 @@
 /**
  * Bringing bytes into the store: read once, hashed and written on the way, invisible until committed.
  */
+import { randomBytes } from 'node:crypto';
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import type { BlobStat, BlobStore, BlobWriter, ByteSource, Digest } from '../blobs/blob-store.ts';
 import { readAhead } from '../blobs/read-ahead.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Progress } from '../progress.ts';
+
+/** Where bytes go, and where it is written down that they are there. */
+export interface Stores {
+  readonly blobs: BlobStore;
+  readonly catalog: Catalog;
+}
 
 export interface StagingOptions {
   readonly signal: AbortSignal;
@@ -43,50 +50,86 @@ export function heard({ signal, progress }: StagingOptions): (bytes: number) => 
   };
 }
 
+/** A source whose reads throw `interrupted` once the signal has fired, whoever reads. */
+export function interruptible(source: ByteSource, signal: AbortSignal): ByteSource {
+  return {
+    size: source.size,
+    async readAt(into, position) {
+      throwIfAborted(signal);
+      return await source.readAt(into, position);
+    },
+  };
+}
+
+/** Digests that an import protects from `prune` while it is on its way. They end with its transaction, or `abandon`. */
+export type Leases = Set<Digest>;
+
 /**
  * Commits a writer, unless the blob is stored and proven already. Protects it from `prune` until a transaction
  * refers to it and releases the lease.
  */
-export async function commit(blobs: BlobStore, catalog: Catalog, writer: BlobWriter): Promise<BlobStat> {
+export async function commit(store: Stores, writer: BlobWriter, leases: Leases): Promise<BlobStat> {
   const sealed = await writer.seal();
-  const present = await leased(blobs, catalog, sealed.digest);
+  const present = await leased(store, sealed.digest, leases);
   if (present === undefined) return await writer.commit(sealed);
   await writer.cancel();
   return present;
 }
 
 /** Leases a digest. @returns the stored blob, if it is there and untouched since it was proven */
-export async function leased(blobs: BlobStore, catalog: Catalog, digest: Digest): Promise<BlobStat | undefined> {
+export async function leased(
+  { blobs, catalog }: Stores,
+  digest: Digest,
+  leases: Leases,
+): Promise<BlobStat | undefined> {
+  leases.add(digest);
   const record = await catalog.lease(digest);
   const stored = record?.stamp == null ? undefined : await blobs.stat(digest);
   return stored !== undefined && stored.stamp === record?.stamp ? stored : undefined;
 }
 
 /** Stores a few bytes that are in memory already. */
-export async function storeBytes(blobs: BlobStore, catalog: Catalog, bytes: Uint8Array): Promise<BlobStat> {
-  const writer = await blobs.create();
+export async function storeBytes(store: Stores, bytes: Uint8Array, leases: Leases): Promise<BlobStat> {
+  const writer = await store.blobs.create();
   try {
     await writer.writeAt(0, bytes);
-    return await commit(blobs, catalog, writer);
+    return await commit(store, writer, leases);
   } finally {
     await writer.cancel();
   }
 }
 
 /**
- * Takes back what an import had stored when it then failed: bytes that nobody refers to, or is about to, go at once
- * instead of after their lease. Best effort, for the catalog may be what failed; `prune` does the rest.
+ * Takes some room on the disk. Cancelled when a disk turns out to be full, it is the room in which the catalog can
+ * write that an import has failed. The caller cancels the writer in any case.
  */
-export async function abandon(blobs: BlobStore, catalog: Catalog, stored: readonly BlobStat[]): Promise<void> {
+export async function spareRoom(blobs: BlobStore): Promise<BlobWriter> {
+  const writer = await blobs.create();
+  try {
+    await writer.writeAt(0, randomBytes(limits.spareRoom)); // a file system may keep zeros without taking room for them
+    return writer;
+  } catch (error) {
+    await writer.cancel();
+    throw error;
+  }
+}
+
+/**
+ * Takes back what an import had stored when it then failed: bytes that nobody refers to, or is about to, go at once
+ * instead of after their lease. Whoever else is about to refer to them holds a lease of their own, and what is in the
+ * catalog stays: `discard` sees to both while nobody can lease. Best effort, for the catalog may be what failed, and
+ * the process may die here; `prune` does the rest.
+ */
+export async function abandon({ blobs, catalog }: Stores, leases: Leases): Promise<void> {
   const remove = async (digest: Digest): Promise<void> => {
     await blobs.delete(digest);
   };
   try {
-    // The lease ends in a transaction of its own: one that failed before it is then overwritten for good.
+    // The leases end in a transaction of their own: one that failed before it is then overwritten for good.
     await catalog.transaction(async (tx) => {
-      for (const { digest } of stored) await tx.release(digest);
+      for (const digest of leases) await tx.release(digest);
     });
-    for (const { digest } of stored) await catalog.discard(digest, remove);
+    for (const digest of leases) await catalog.discard(digest, remove);
   } catch {
     // The failure that led here is the one to tell.
   }
@@ -98,7 +141,7 @@ export async function requireSpace(blobs: BlobStore, bytes: number): Promise<voi
   if (free >= bytes + limits.spaceReserve) return;
   throw new AirlockError(
     'space.insufficient',
-    `${mib(bytes + limits.spaceReserve)} are needed on the file system of the data directory (${mib(limits.spaceReserve)} of them in reserve), and ${mib(free)} are free. Delete releases ("airlock delete system software version …", then "airlock prune"), or use a larger disk.`,
+    `${mib(bytes + limits.spaceReserve)} are needed on the file system of the data directory (${mib(limits.spaceReserve)} of them in reserve), and ${mib(free)} are free. Delete releases ("airlock delete system software version …", then "airlock prune --grace 0"), or use a larger disk.`,
     { details: { needed: bytes + limits.spaceReserve, free } },
   );
 }

@@ -2,10 +2,13 @@
  * `doctor`: looks at a data directory as a whole, quickly (no blob is hashed: that is `verify`), and changes nothing.
  */
 
+import { storageFailure, systemCode } from '../../errors.ts';
 import { limits } from '../../limits.ts';
-import type { BlobStore, Digest } from '../blobs/blob-store.ts';
-import type { Catalog } from '../catalog/catalog.ts';
+import type { BlobStat, BlobStore, Digest } from '../blobs/blob-store.ts';
+import type { BlobRecord, Catalog } from '../catalog/catalog.ts';
 import type { RevisionLog } from '../catalog/revision-log.ts';
+import { quoteUnsafe } from '../formats/quote.ts';
+import { throwIfAborted } from '../ingest/staging.ts';
 
 export interface Finding {
   readonly severity: 'error' | 'warning';
@@ -18,17 +21,28 @@ export interface DoctorReport {
   readonly blobs: number;
   readonly bytes: number;
   readonly freeBytes: number;
+  /** At most limits.catalog.findings, of each kind of fault. */
   readonly findings: readonly Finding[];
 }
 
-export async function examine(blobs: BlobStore, catalog: Catalog, log: RevisionLog): Promise<DoctorReport> {
-  const findings: Finding[] = [
-    ...(await catalog.check()).map((line) =>
-      error(`The catalog is damaged (${line}). Run "airlock doctor --rebuild-catalog".`),
-    ),
-    ...(await checkBlobs(blobs, catalog)),
-    ...(await checkLog(catalog, log)),
-  ];
+/** @throws interrupted */
+export async function examine(
+  blobs: BlobStore,
+  catalog: Catalog,
+  log: RevisionLog,
+  signal: AbortSignal,
+): Promise<DoctorReport> {
+  const findings: Finding[] = (await catalog.check()).map((line) =>
+    error(`The catalog is damaged (${line}). Run "airlock doctor --rebuild-catalog".`),
+  );
+  for (const check of [
+    checkBlobs(blobs, catalog, signal),
+    checkStrays(blobs, catalog, signal),
+    checkEntries(catalog, signal),
+    checkLog(catalog, log, signal),
+  ]) {
+    for (const finding of await some(check)) findings.push(finding);
+  }
   const totals = await catalog.totals();
   return {
     healthy: !findings.some(({ severity }) => severity === 'error'),
@@ -38,57 +52,106 @@ export async function examine(blobs: BlobStore, catalog: Catalog, log: RevisionL
   };
 }
 
-async function checkBlobs(blobs: BlobStore, catalog: Catalog): Promise<Finding[]> {
-  const findings: Finding[] = [];
+/** The first ones, and how many more there are. */
+async function some(findings: AsyncIterable<Finding>): Promise<Finding[]> {
+  const shown: Finding[] = [];
+  let more = 0;
+  for await (const finding of findings) {
+    if (shown.length < limits.catalog.findings) shown.push(finding);
+    else more += 1;
+  }
+  if (more > 0) shown.push(error(`${more} more of the same kind.`));
+  return shown;
+}
+
+async function* checkBlobs(blobs: BlobStore, catalog: Catalog, signal: AbortSignal): AsyncIterable<Finding> {
   let after: Digest | undefined;
   do {
     const page = await catalog.blobs({ limit: limits.catalog.page, ...(after === undefined ? {} : { after }) });
     for (const record of page) {
-      const stat = await blobs.stat(record.digest);
-      if (stat === undefined || stat.size !== record.size)
-        findings.push(await lostBlob(catalog, record.digest, stat === undefined));
+      throwIfAborted(signal);
+      const fault = await faultOf(blobs, record);
+      // Looked at before it was pruned?
+      if (fault !== undefined && (await catalog.blob(record.digest)) !== undefined)
+        yield await lostBlob(catalog, record.digest, fault);
     }
     after = page.at(-1)?.digest;
   } while (after !== undefined);
-  let strays = 0;
-  for await (const { digest } of blobs.list()) if ((await catalog.blob(digest)) === undefined) strays += 1;
-  if (strays > 0)
-    findings.push(
-      warning(
-        `${strays} stored blobs are not in the catalog. "airlock prune" removes them, unless an import is under way.`,
-      ),
-    );
-  return findings;
 }
 
-async function lostBlob(catalog: Catalog, digest: Digest, isMissing: boolean): Promise<Finding> {
-  const paths = (await catalog.entriesOf(digest)).map((entry) => `${entry.repository}/${entry.path}`);
-  const what = isMissing ? 'is missing' : 'has another size than it should';
+async function faultOf(blobs: BlobStore, { digest, size }: BlobRecord): Promise<string | undefined> {
+  let stat: BlobStat | undefined;
+  try {
+    stat = await blobs.stat(digest);
+  } catch (cause) {
+    if (systemCode(cause) !== 'EIO') throw cause;
+    return 'cannot be read from the disk: check the disk';
+  }
+  if (stat === undefined) return 'is missing';
+  return stat.size === size ? undefined : 'has another size than it should';
+}
+
+async function lostBlob(catalog: Catalog, digest: Digest, fault: string): Promise<Finding> {
+  const paths = (await catalog.entriesOf(digest)).map((entry) => quoteUnsafe(`${entry.repository}/${entry.path}`));
   return error(
-    `${digest} (${paths.join(', ') || 'not published'}) ${what}. Run "airlock verify", then import the file again.`,
+    `${digest} (${paths.join(', ') || 'not published'}) ${fault}. Run "airlock verify", then import the file again.`,
   );
 }
 
-async function checkLog(catalog: Catalog, log: RevisionLog): Promise<Finding[]> {
-  const findings: Finding[] = [];
-  for (const { name, published } of await catalog.repositories()) {
-    try {
-      let count = 0;
-      for await (const { lines } of log.revisions(name)) {
-        for await (const _ of lines);
-        count += 1;
-      }
-      if (count !== published)
-        findings.push(
-          error(
-            `${name} has ${published} revisions in the catalog and ${count} revision files. Restore DATA/revisions/${name} from a backup, or "airlock doctor --rebuild-catalog" to go by the files.`,
-          ),
-        );
-    } catch (cause) {
-      findings.push(error(cause instanceof Error ? cause.message : String(cause)));
+/** What is stored and not recorded. */
+async function* checkStrays(blobs: BlobStore, catalog: Catalog, signal: AbortSignal): AsyncIterable<Finding> {
+  let strays = 0;
+  try {
+    for await (const { digest } of blobs.list()) {
+      throwIfAborted(signal);
+      if ((await catalog.blob(digest)) === undefined) strays += 1;
     }
+  } catch (cause) {
+    const failure = storageFailure(cause);
+    if (failure === undefined) throw cause;
+    yield error(`The stored blobs cannot all be listed. ${failure.message}`);
   }
-  return findings;
+  if (strays > 0)
+    yield warning(
+      `${strays} stored blobs are not in the catalog. "airlock prune" removes them, unless an import is under way.`,
+    );
+}
+
+/** What is published and not recorded: its blob was found wrong, and taken out of sight. */
+async function* checkEntries(catalog: Catalog, signal: AbortSignal): AsyncIterable<Finding> {
+  for await (const { repository, path, artifact } of catalog.lostEntries()) {
+    throwIfAborted(signal);
+    yield error(
+      `${quoteUnsafe(`${repository}/${path}`)} is published, and its bytes (${artifact.digest}) are gone. Import it again, or take it out with "airlock verify --repair".`,
+    );
+  }
+}
+
+async function* checkLog(catalog: Catalog, log: RevisionLog, signal: AbortSignal): AsyncIterable<Finding> {
+  for (const { name, published } of await catalog.repositories()) {
+    const fault = await logFault({ catalog, log, signal }, name, published);
+    if (fault !== undefined) yield error(fault);
+  }
+}
+
+async function logFault(
+  { catalog, log, signal }: { catalog: Catalog; log: RevisionLog; signal: AbortSignal },
+  name: string,
+  published: number,
+): Promise<string | undefined> {
+  let count = 0;
+  try {
+    for await (const { lines } of log.revisions(name)) {
+      for await (const _ of lines) throwIfAborted(signal);
+      count += 1;
+    }
+  } catch (cause) {
+    throwIfAborted(signal);
+    return cause instanceof Error ? cause.message : String(cause);
+  }
+  const publishedNow = (await catalog.repository(name))?.published ?? published; // others go on
+  if (count >= published && count <= publishedNow) return undefined;
+  return `${name} has ${published} revisions in the catalog and ${count} revision files. Restore DATA/revisions/${name} from a backup, or "airlock doctor --rebuild-catalog" to go by the files.`;
 }
 
 const error = (message: string): Finding => ({ severity: 'error', message });

@@ -4,31 +4,69 @@
  */
 import type { BlobStore, Digest } from '../blobs/blob-store.ts';
 import type { Catalog } from '../catalog/catalog.ts';
+import { throwIfAborted } from '../ingest/staging.ts';
 
 export interface PruneReport {
   readonly removed: readonly { readonly digest: Digest; readonly size: number }[];
   readonly bytes: number;
+  /** What nothing refers to either, but was deleted, or never referred to, too short a time ago. */
+  readonly waiting: Waiting;
+}
+
+export interface Waiting {
+  readonly blobs: number;
+  readonly bytes: number;
+  /** Since when the first and the last of them wait; null if there is none. */
+  readonly since: readonly [Date, Date] | null;
 }
 
 export interface PruneOptions {
   /** What was deleted, or never referred to, before this goes. */
   readonly before: Date;
+  readonly now: Date;
   /** Only tell. */
   readonly dryRun: boolean;
+  readonly signal: AbortSignal;
 }
 
+/**
+ * Interrupted, it has freed what it had come to; the next call does the rest.
+ * @throws interrupted
+ */
 export async function prune(blobs: BlobStore, catalog: Catalog, options: PruneOptions): Promise<PruneReport> {
+  const { before, dryRun, signal } = options;
   const removed: { digest: Digest; size: number }[] = [];
   const remove = async (digest: Digest): Promise<void> => {
+    throwIfAborted(signal);
     await blobs.delete(digest);
   };
-  for await (const blob of catalog.prune({ ...options, remove })) removed.push(blob);
-  // Left by a process that died between storing and recording. An import under way holds a lease.
-  for await (const { digest, size } of blobs.list()) {
-    if ((await catalog.blob(digest)) !== undefined) continue;
-    if (options.dryRun ? !removed.some((blob) => blob.digest === digest) : await catalog.discard(digest, remove)) {
-      removed.push({ digest, size });
-    }
+  for await (const { digest, size } of catalog.prune({ before, dryRun, remove })) {
+    throwIfAborted(signal);
+    removed.push({ digest, size });
   }
-  return { removed, bytes: removed.reduce((sum, { size }) => sum + size, 0) };
+  // Left by a process that died between storing and recording. An import under way holds a lease.
+  const planned = new Set(dryRun ? removed.map(({ digest }) => digest) : []);
+  for await (const { digest, size } of blobs.list()) {
+    throwIfAborted(signal);
+    if ((await catalog.blob(digest)) !== undefined) continue;
+    if (dryRun ? !planned.has(digest) : await catalog.discard(digest, remove)) removed.push({ digest, size });
+  }
+  const bytes = removed.reduce((sum, { size }) => sum + size, 0);
+  return { removed, bytes, waiting: await waiting(catalog, options) };
+}
+
+async function waiting(catalog: Catalog, { before, now, signal }: PruneOptions): Promise<Waiting> {
+  let [count, bytes] = [0, 0];
+  let first: Date | undefined;
+  let last: Date | undefined;
+  const remove = () => Promise.resolve(); // not called
+  for await (const blob of catalog.prune({ before: now, dryRun: true, remove })) {
+    throwIfAborted(signal);
+    if (blob.since <= before) continue;
+    count += 1;
+    bytes += blob.size;
+    first = first === undefined || blob.since < first ? blob.since : first;
+    last = last === undefined || blob.since > last ? blob.since : last;
+  }
+  return { blobs: count, bytes, since: first === undefined || last === undefined ? null : [first, last] };
 }

@@ -1,18 +1,22 @@
 /**
- * `verify`: hashes every stored blob anew and takes out of sight what is not what it was.
- * Silent rot, which no stamp shows, is found here only.
+ * `verify`: hashes every stored blob anew, takes out of sight what is not what it was, and looks for published paths
+ * whose bytes are gone. Silent rot, which no stamp shows, is found here only.
+ *
+ * Other processes go on meanwhile: what is wrong is only acted on in a transaction that finds it still so.
  */
-
+import { isAirlockError, systemCode } from '../../errors.ts';
 import { limits } from '../../limits.ts';
-import type { BlobStore, Digest } from '../blobs/blob-store.ts';
+import type { BlobStat, BlobStore, Digest } from '../blobs/blob-store.ts';
 import { digestOf } from '../blobs/digest-of.ts';
-import type { BlobRecord, Catalog } from '../catalog/catalog.ts';
-import { heard, type StagingOptions } from '../ingest/staging.ts';
+import type { BlobRecord, Catalog, Entry } from '../catalog/catalog.ts';
+import { quoteUnsafe } from '../formats/quote.ts';
+import { heard, type StagingOptions, throwIfAborted } from '../ingest/staging.ts';
 
 /** A blob that is wrong or gone, and what it takes down with it. */
 export interface Damage {
   readonly digest: Digest;
-  readonly what: 'damaged' | 'missing';
+  /** `unreadable`: the disk fails where its bytes lie. */
+  readonly what: 'damaged' | 'missing' | 'unreadable';
   /** Published paths that hold it: `images/6.3/SSR-….iso`. */
   readonly artifacts: readonly string[];
   /** Where its bytes are kept for a person to look at. */
@@ -26,7 +30,9 @@ export interface VerifyReport {
   readonly resumed: number;
   readonly damage: readonly Damage[];
   /** Paths taken out of what is published (`repair`). */
-  readonly withdrawn: number;
+  readonly withdrawn: readonly string[];
+  /** The revisions that `repair` published, by repository. */
+  readonly revisions: Readonly<Record<string, number>>;
 }
 
 export interface VerifyOptions extends StagingOptions {
@@ -41,38 +47,81 @@ export interface VerifyOptions extends StagingOptions {
 const STARTED = 'verify.started';
 
 /**
- * Checks all blobs. Interrupted, it goes on at the next call where it stopped.
+ * Checks all blobs. What is wrong is told by `progress.note` as soon as it is found, so an interruption hides nothing.
+ * Interrupted, it goes on at the next call where it stopped, if that is not too long ago.
  * @throws interrupted
  */
 export async function verify(blobs: BlobStore, catalog: Catalog, options: VerifyOptions): Promise<VerifyReport> {
-  const before = options.restart === true ? undefined : await catalog.meta(STARTED);
-  const started = before === undefined ? options.now() : Number(before);
-  if (before === undefined) await catalog.setMeta(STARTED, String(started));
+  const since = options.restart === true ? undefined : await unfinished(catalog, options.now());
+  if (since === undefined) await catalog.setMeta(STARTED, String(options.now()));
   const { bytes: total } = await catalog.totals();
-  const damage: Damage[] = [];
+  const found = new Findings(options);
   let checked = 0;
   let bytes = 0;
   let resumed = 0;
   options.progress.start('verify', total);
   try {
     for await (const record of records(catalog)) {
-      const isDone = before !== undefined && (record.verifiedAt?.getTime() ?? 0) > started;
-      if (isDone) {
+      throwIfAborted(options.signal);
+      if (since !== undefined && (await wasChecked(blobs, record, since))) {
         resumed += 1;
         options.progress.advance(record.size);
         continue;
       }
-      const found = await verifyBlob(blobs, catalog, record, options);
-      if (found !== undefined) damage.push(found);
+      const damage = await verifyBlob(blobs, catalog, record, options);
+      if (damage !== undefined) found.add(damage);
       checked += 1;
       bytes += record.size;
     }
+    await findLost(catalog, found, options.signal);
   } finally {
     options.progress.stop();
   }
   await catalog.setMeta(STARTED, undefined);
-  const withdrawn = options.repair === true ? await withdraw(catalog) : 0;
-  return { checked, bytes, resumed, damage, withdrawn };
+  const repaired = options.repair === true ? await withdraw(catalog, options) : { withdrawn: [], revisions: {} };
+  return { checked, bytes, resumed, damage: found.all, ...repaired };
+}
+
+/** What to tell of a finding, to a person. */
+export function describeDamage({ digest, what, artifacts, quarantined }: Damage): string {
+  const state = { damaged: 'is damaged', missing: 'is missing', unreadable: 'cannot be read from the disk' }[what];
+  const kept = quarantined === null ? '' : `, kept in ${quarantined}`;
+  const disk = what === 'unreadable' ? ' Check the disk.' : '';
+  return `✖ ${artifacts.map((each) => quoteUnsafe(each)).join(', ') || 'nothing published'}: ${digest} ${state}${kept}. Import it again.${disk}`;
+}
+
+class Findings {
+  readonly all: Damage[] = [];
+  readonly #digests = new Set<Digest>();
+  readonly #options: VerifyOptions;
+
+  constructor(options: VerifyOptions) {
+    this.#options = options;
+  }
+
+  has(digest: Digest): boolean {
+    return this.#digests.has(digest);
+  }
+
+  add(damage: Damage): void {
+    this.#digests.add(damage.digest);
+    this.all.push(damage);
+    this.#options.progress.note(describeDamage(damage));
+  }
+}
+
+/** @returns when the run began that was stopped; undefined if there is none, or it is too long ago to build on */
+async function unfinished(catalog: Catalog, now: number): Promise<number | undefined> {
+  const started = Number((await catalog.meta(STARTED)) ?? Number.NaN);
+  const age = now - started;
+  return age >= 0 && age <= limits.verifyResume ? started : undefined;
+}
+
+/** Proven since then, and not touched after that. */
+async function wasChecked(blobs: BlobStore, record: BlobRecord, since: number): Promise<boolean> {
+  if (record.stamp === null || (record.verifiedAt?.getTime() ?? 0) <= since) return false;
+  const stored = await blobs.stat(record.digest).catch(() => undefined); // what fails here fails below, and is told
+  return stored?.stamp === record.stamp && stored.size === record.size;
 }
 
 async function* records(catalog: Catalog): AsyncIterable<BlobRecord> {
@@ -85,44 +134,141 @@ async function* records(catalog: Catalog): AsyncIterable<BlobRecord> {
   }
 }
 
+/** What a look at a stored copy gave. `seen` is the copy that was looked at, if there was one. */
+type Verdict = { readonly what: 'right'; readonly seen: BlobStat } | Wrong;
+
+interface Wrong {
+  readonly what: Damage['what'];
+  readonly seen: BlobStat | undefined;
+}
+
+/** A copy that others replace again and again while it is being hashed is left to them. */
+const ATTEMPTS = 3;
+
 async function verifyBlob(
   blobs: BlobStore,
   catalog: Catalog,
   record: BlobRecord,
   options: StagingOptions,
 ): Promise<Damage | undefined> {
-  const stat = await blobs.stat(record.digest);
-  if (stat === undefined) return await report(blobs, catalog, record.digest, 'missing');
-  const reader = await blobs.open(record.digest);
+  for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+    const verdict = await examine(blobs, record, options);
+    if (verdict.what === 'right') {
+      await catalog.transaction((tx) => tx.confirmBlob(verdict.seen));
+      return undefined;
+    }
+    const outcome = await condemn(blobs, catalog, record.digest, verdict);
+    if (outcome !== 'changed') return outcome;
+  }
+  return undefined;
+}
+
+/** @throws interrupted; whatever is wrong with the blob or the disk under it is the verdict */
+async function examine(blobs: BlobStore, record: BlobRecord, options: StagingOptions): Promise<Verdict> {
+  let seen: BlobStat | undefined;
   try {
-    const isRight = reader.size === record.size && (await digestOf(reader, heard(options))) === record.digest;
-    if (!isRight) return await report(blobs, catalog, record.digest, 'damaged');
-    const { digest, size, stamp } = reader;
-    await catalog.transaction((tx) => tx.recordBlob({ digest, size, stamp }));
-    return undefined;
-  } finally {
-    await reader.close();
+    seen = await blobs.stat(record.digest);
+    if (seen === undefined) return { what: 'missing', seen };
+    const reader = await blobs.open(record.digest);
+    try {
+      seen = { digest: reader.digest, size: reader.size, stamp: reader.stamp };
+      const isRight = reader.size === record.size && (await digestOf(reader, heard(options))) === record.digest;
+      return isRight ? { what: 'right', seen } : { what: 'damaged', seen };
+    } finally {
+      await reader.close();
+    }
+  } catch (error) {
+    if (isAirlockError(error, 'blob.missing')) return { what: 'missing', seen: undefined };
+    if (systemCode(error) === 'EIO' || systemCode(causeOf(error)) === 'EIO') return { what: 'unreadable', seen };
+    if (isAirlockError(error, 'blob.damaged')) return { what: 'damaged', seen };
+    throw error;
   }
 }
 
-async function report(blobs: BlobStore, catalog: Catalog, digest: Digest, what: Damage['what']): Promise<Damage> {
-  const quarantined = (await blobs.quarantine(digest)) ?? null;
-  await catalog.transaction((tx) => tx.forgetBlob(digest));
-  const artifacts = (await catalog.entriesOf(digest)).map((entry) => `${entry.repository}/${entry.path}`);
-  return { digest, what, artifacts, quarantined };
+/**
+ * Takes a blob out of sight, if it still is what was looked at.
+ * @returns undefined if the catalog let go of it meanwhile; `changed` if others replaced the copy
+ */
+async function condemn(
+  blobs: BlobStore,
+  catalog: Catalog,
+  digest: Digest,
+  { what, seen }: Wrong,
+): Promise<Damage | 'changed' | undefined> {
+  const outcome = await catalog.transaction(async (tx) => {
+    if ((await tx.blob(digest)) === undefined) return undefined;
+    if ((await stampOf(blobs, digest)) !== seen?.stamp) return 'changed';
+    const quarantined = seen === undefined ? null : await quarantine(blobs, digest);
+    await tx.forgetBlob(digest);
+    return { quarantined };
+  });
+  if (outcome === undefined || outcome === 'changed') return outcome;
+  return { digest, what, artifacts: (await catalog.entriesOf(digest)).map(nameOf), ...outcome };
+}
+
+/** A disk that cannot tell a stamp has none to tell. */
+async function stampOf(blobs: BlobStore, digest: Digest): Promise<string | undefined> {
+  try {
+    return (await blobs.stat(digest))?.stamp;
+  } catch (error) {
+    if (systemCode(error) === 'EIO') return undefined;
+    throw error;
+  }
+}
+
+/** On a failing disk the copy may have to stay where it is: it is forgotten all the same. */
+async function quarantine(blobs: BlobStore, digest: Digest): Promise<string | null> {
+  try {
+    return (await blobs.quarantine(digest)) ?? null;
+  } catch (error) {
+    if (systemCode(error) === undefined && !isAirlockError(error, 'space.insufficient')) throw error;
+    return null;
+  }
+}
+
+function causeOf(error: unknown): unknown {
+  return error instanceof Error ? error.cause : undefined;
+}
+
+function nameOf({ repository, path }: Entry): string {
+  return `${repository}/${path}`;
+}
+
+/** Published paths whose blob was forgotten earlier, by whoever found it wrong. */
+async function findLost(catalog: Catalog, found: Findings, signal: AbortSignal): Promise<void> {
+  for await (const { artifact } of catalog.lostEntries()) {
+    throwIfAborted(signal);
+    const { digest } = artifact;
+    if (found.has(digest)) continue;
+    const artifacts = (await catalog.entriesOf(digest)).map(nameOf);
+    found.add({ digest, what: 'missing', artifacts, quarantined: null });
+  }
 }
 
 /** Publishes, of every repository concerned, a revision without the paths whose blobs are gone. */
-async function withdraw(catalog: Catalog): Promise<number> {
-  let count = 0;
-  for (const { name, published } of await catalog.repositories()) {
-    const lost: string[] = [];
-    for await (const { path, artifact } of catalog.entries(name, published)) {
-      if ((await catalog.blob(artifact.digest)) === undefined) lost.push(path);
-    }
-    if (lost.length === 0) continue;
-    await catalog.transaction((tx) => tx.publish(name, { reason: 'verify --repair', remove: lost }));
-    count += lost.length;
+async function withdraw(
+  catalog: Catalog,
+  { signal }: VerifyOptions,
+): Promise<Pick<VerifyReport, 'withdrawn' | 'revisions'>> {
+  const lost: Entry[] = [];
+  for await (const entry of catalog.lostEntries()) {
+    throwIfAborted(signal);
+    lost.push(entry);
   }
-  return count;
+  const withdrawn: string[] = [];
+  const revisions: Record<string, number> = {};
+  for (const [name, entries = []] of Object.entries(Object.groupBy(lost, ({ repository }) => repository))) {
+    await catalog.transaction(async (tx) => {
+      const remove: string[] = [];
+      for (const { path, artifact } of entries) {
+        // Imported again, or replaced, since it was found.
+        if ((await tx.blob(artifact.digest)) !== undefined) continue;
+        if ((await tx.lookup(name, path))?.artifact.digest === artifact.digest) remove.push(path);
+      }
+      if (remove.length === 0) return;
+      revisions[name] = await tx.publish(name, { reason: 'verify --repair', remove });
+      for (const path of remove) withdrawn.push(`${name}/${path}`);
+    });
+  }
+  return { withdrawn, revisions };
 }

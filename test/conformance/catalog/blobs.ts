@@ -11,7 +11,7 @@ export function blobChecks(check: Check): void {
     const first = await under.catalog.blob(testDigest(1));
     assert.ok(first !== undefined);
     const { addedAt } = first;
-    assert.deepEqual(first, { ...testStat(1), addedAt, verifiedAt: addedAt });
+    assert.deepEqual(first, { ...testStat(1), addedAt, verifiedAt: addedAt, within: null });
     await under.catalog.transaction((tx) => tx.recordBlob(testStat(1, 'other stamp')));
     const second = await under.catalog.blob(testDigest(1));
     assert.deepEqual([second?.stamp, second?.addedAt], ['other stamp', addedAt]);
@@ -28,6 +28,55 @@ export function blobChecks(check: Check): void {
     await under.catalog.transaction((tx) => tx.forgetBlob(testDigest(1)));
     assert.equal((await under.catalog.lookup('a', 'x'))?.artifact.digest, testDigest(1));
     assert.equal((await under.catalog.entriesOf(testDigest(1))).length, 1);
+  });
+
+  check('what is published and has no blob is found, in path order, wherever it is', async (under) => {
+    const put = (...sizes: number[]) => ({ put: sizes.map((n) => ({ path: `d/${n}`, artifact: testArtifact(n) })) });
+    await under.publish('a', put(1, 2, 3));
+    await under.publish('b', { put: [{ path: 'x', artifact: testArtifact(2) }] });
+    await under.publish('b', put(4));
+    await under.publish('b', { remove: ['d/4'] });
+    const lost = async () =>
+      (await collected(under.catalog.lostEntries())).map(({ repository, path }) => `${repository}/${path}`);
+    assert.deepEqual(await lost(), []);
+    await under.catalog.transaction(async (tx) => {
+      for (const n of [2, 3, 4]) await tx.forgetBlob(testDigest(n));
+    });
+    assert.deepEqual(await lost(), ['a/d/2', 'a/d/3', 'b/x']);
+    await under.catalog.transaction((tx) => tx.recordBlob(testStat(2)));
+    assert.deepEqual(await lost(), ['a/d/3']);
+  });
+
+  check('what has no blob is found beyond a page', async (under) => {
+    const put = Array.from({ length: 1100 }, (_, n) => ({ path: `f${n}`, artifact: testArtifact(n === 1050 ? 2 : 1) }));
+    await under.publish('a', { put });
+    await under.catalog.transaction((tx) => tx.forgetBlob(testDigest(2)));
+    const lost = await collected(under.catalog.lostEntries());
+    assert.deepEqual(
+      lost.map((entry) => entry.path),
+      ['f1050'],
+    );
+  });
+
+  check('a blob that is no longer recorded is not confirmed', async (under) => {
+    await under.publish('a', { put: [{ path: 'x', artifact: testArtifact(1) }] });
+    const confirm = (n: number) => under.catalog.transaction((tx) => tx.confirmBlob(testStat(n, 'new')));
+    assert.equal(await confirm(1), true);
+    assert.equal((await under.catalog.blob(testDigest(1)))?.stamp, 'new');
+    assert.equal(await confirm(2), false);
+    assert.equal(await under.catalog.blob(testDigest(2)), undefined);
+  });
+
+  check('a transaction sees what it changed', async (under) => {
+    await under.publish('a', { put: [{ path: 'd/x', artifact: testArtifact(1) }] });
+    await under.catalog.transaction(async (tx) => {
+      assert.equal((await tx.lookup('a', 'd/x'))?.artifact.digest, testDigest(1));
+      await tx.publish('a', { reason: 'test', remove: ['d/x'] });
+      assert.equal(await tx.lookup('a', 'd/x'), undefined);
+      assert.equal((await tx.blob(testDigest(1)))?.size, 1);
+      await tx.forgetBlob(testDigest(1));
+      assert.equal(await tx.blob(testDigest(1)), undefined);
+    });
   });
 
   check('blobs are listed in digest order, in pages, and counted', async (under) => {
@@ -136,6 +185,7 @@ export function blobChecks(check: Check): void {
     assert.deepEqual(await under.catalog.check(), []);
     const dry = { before: under.later(), dryRun: true, remove: () => assert.fail('nothing is to be removed') };
     await collected(under.catalog.prune(dry));
+    await collected(under.catalog.lostEntries());
     assert.equal(under.catalog.version(), before);
   });
 }

@@ -171,7 +171,8 @@ async function replay(
         for (const { artifact } of put) model.stored.add(artifact.digest);
       }
       const change = { put, remove: each.remove, withdraw: each.withdraw };
-      const done = catalog.transaction((tx) => tx.publish(repository, { reason: 'test', ...change }));
+      const taken = each.withdraw ? { withdraw: each.remove } : { remove: each.remove };
+      const done = catalog.transaction((tx) => tx.publish(repository, { reason: 'test', put, ...taken }));
       assert.equal(await outcome(done), model.publish(change));
     }
     await compare(under, repository, model);

@@ -49,6 +49,19 @@ function referenceChecks(check: Check): void {
     assert.deepEqual(await under.catalog.totals(), { blobs: 1, bytes: 3 });
   });
 
+  check('what goes is told with the moment from which nothing held it', async (under) => {
+    await record(under, 1);
+    const recorded = (await under.catalog.blob(testDigest(1)))?.addedAt;
+    await under.publish('a', { put: [{ path: 'x', artifact: testArtifact(2) }] });
+    const before = under.later();
+    await under.publish('a', { withdraw: ['x'] });
+    const remove = () => Promise.reject();
+    const [first, second] = await collected(under.catalog.prune({ before: under.later(), dryRun: true, remove }));
+    assert.deepEqual([first?.digest, first?.since], [testDigest(1), recorded]);
+    assert.equal(second?.digest, testDigest(2));
+    assert.ok((second?.since ?? 0) > before && (second?.since ?? 0) < under.later());
+  });
+
   check('what an older revision holds stays, until it is withdrawn', async (under) => {
     const put = [1, 2].map((n) => ({ path: `${n}`, artifact: testArtifact(n) }));
     await under.publish('a', { put });
@@ -56,7 +69,7 @@ function referenceChecks(check: Check): void {
     assert.deepEqual(await pruned(under), { told: [], removed: [] });
     await under.publish('a', { put: put.slice(0, 1) });
     const before = under.later();
-    await under.publish('a', { remove: ['1'], withdraw: true });
+    await under.publish('a', { withdraw: ['1'] });
     assert.deepEqual(await pruned(under, { before }), { told: [], removed: [] });
     assert.deepEqual(await pruned(under), { told: [1], removed: [1] });
     await assert.rejects(under.catalog.transaction((tx) => tx.publishAgain('a', 1)));
@@ -65,14 +78,14 @@ function referenceChecks(check: Check): void {
 
   check('what was withdrawn can be published again during the grace period, and then stays', async (under) => {
     await under.publish('a', { put: [{ path: 'x', artifact: testArtifact(1) }] });
-    await under.publish('a', { remove: ['x'], withdraw: true });
+    await under.publish('a', { withdraw: ['x'] });
     await under.catalog.transaction((tx) => tx.publishAgain('a', 1));
     assert.deepEqual(await pruned(under), { told: [], removed: [] });
     // Removed, but not withdrawn this time: revision 3 can still be published.
     await under.publish('a', { remove: ['x'] });
     assert.deepEqual(await pruned(under), { told: [], removed: [] });
     await under.catalog.transaction((tx) => tx.publishAgain('a', 3));
-    await under.publish('a', { remove: ['x'], withdraw: true });
+    await under.publish('a', { withdraw: ['x'] });
     assert.deepEqual(await pruned(under), { told: [1], removed: [1] });
   });
 
@@ -80,14 +93,14 @@ function referenceChecks(check: Check): void {
     const put = ['x', 'y'].map((path) => ({ path, artifact: testArtifact(1) }));
     await under.publish('a', { put });
     await under.publish('b', { put });
-    await under.publish('a', { remove: ['x'], withdraw: true });
+    await under.publish('a', { withdraw: ['x'] });
     assert.deepEqual(await pruned(under), { told: [], removed: [] });
-    await under.publish('a', { remove: ['y'], withdraw: true });
+    await under.publish('a', { withdraw: ['y'] });
     assert.deepEqual(await pruned(under), { told: [], removed: [] });
     await under.publish('b', { remove: ['x', 'y'] });
     assert.deepEqual(await pruned(under), { told: [], removed: [] });
     assert.equal(await under.catalog.transaction((tx) => tx.publishAgain('b', 1)), 3);
-    await under.publish('b', { remove: ['x', 'y'], withdraw: true });
+    await under.publish('b', { withdraw: ['x', 'y'] });
     assert.deepEqual(await pruned(under), { told: [1], removed: [1] });
   });
 
@@ -95,7 +108,7 @@ function referenceChecks(check: Check): void {
     await under.publish('a', { put: [{ path: 'x', artifact: testArtifact(1) }] });
     const verification = { status: 'checksum', checks: [] } as const;
     await under.publish('a', { put: [{ path: 'x', artifact: testArtifact(1, { verification }) }] });
-    await under.publish('a', { remove: ['x'], withdraw: true });
+    await under.publish('a', { withdraw: ['x'] });
     assert.deepEqual(await pruned(under), { told: [1], removed: [1] });
   });
 

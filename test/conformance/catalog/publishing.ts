@@ -333,7 +333,7 @@ function transactionChecks(check: Check): void {
     await under.publish('a', { put: [{ path: 'x', artifact: testArtifact(1) }] });
     const dump = await under.place.dump();
     const failing = under.catalog.transaction(async (tx) => {
-      await publishIn(tx, 'a', { put: [{ path: 'y', artifact: testArtifact(2) }], remove: ['x'], withdraw: true });
+      await publishIn(tx, 'a', { put: [{ path: 'y', artifact: testArtifact(2) }], withdraw: ['x'] });
       await publishIn(tx, 'new', {});
       await tx.forgetBlob(testDigest(1));
       throw new RangeError('on purpose');

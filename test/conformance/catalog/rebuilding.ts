@@ -29,7 +29,7 @@ async function eventful(under: CatalogUnderTest): Promise<void> {
   await under.publish('images', { put: put(1, '6.3/x', '6.3/é\u{1f600}', 'y'), reason: 'import "x"\n\u2028' });
   await under.publish('images', { put: [{ path: '6.3/x', artifact: testArtifact(1, { release: testRelease(3) }) }] });
   await under.publish('images', { put: put(2, 'y', 'z') });
-  await under.publish('images', { remove: ['y', '6.3/x'], withdraw: true });
+  await under.publish('images', { withdraw: ['y', '6.3/x'] });
   await under.catalog.transaction((tx) => tx.publishAgain('images', 2));
   await under.publish('images', { remove: ['z'], put: put(3, 'z') });
   await under.publish('images', { put: [...put(4, 'twice'), ...put(5, 'twice')] });
@@ -38,6 +38,44 @@ async function eventful(under: CatalogUnderTest): Promise<void> {
 }
 
 export function rebuildingChecks(check: Check): void {
+  check('a log with damage is mended: what could be read comes back, what could not is told', async (under) => {
+    for (const n of [1, 2, 3, 4, 5]) {
+      await under.publish('images', { put: [{ path: `f${n}`, artifact: testArtifact(n) }] });
+    }
+    await under.publish('whole', { put: [{ path: 'x', artifact: testArtifact(1) }] });
+    const file = (n: number) => path.join(under.logDir, 'images', `0000000${n}.jsonl`);
+    const text = await readFile(file(2), 'utf8');
+    await writeFile(file(2), text.replace('"reason":"test"', '"reason":"rest"'));
+    await rm(file(4));
+    const kept = path.join(under.logDir, '..', 'kept');
+    const lost = [...(await under.log.mend('images', kept)), ...(await under.log.mend('whole', kept))];
+    assert.deepEqual(
+      lost.map((each) => ({ ...each, kept: each.kept && path.basename(each.kept) })),
+      [
+        {
+          repository: 'images',
+          revision: 2,
+          why: 'its content was changed',
+          kept: 'images-00000002.jsonl',
+          paths: ['f2'],
+        },
+        { repository: 'images', revision: 4, why: 'it is missing', kept: null, paths: [] },
+      ],
+    );
+    assert.equal(await readFile(lost[0]?.kept ?? '', 'utf8'), text.replace('"reason":"test"', '"reason":"rest"'));
+    const { catalog } = await under.elsewhere();
+    await catalog.restoreBlobs([1, 2, 3, 4, 5].map((n) => ({ digest: testDigest(n), size: n })));
+    await rebuild(catalog, under.log);
+    assert.equal((await catalog.repository('images'))?.published, 5);
+    assert.deepEqual(shown(await collected(catalog.entries('images', 5))), ['f1=1', 'f3=3', 'f5=5']);
+    assert.deepEqual(
+      (await catalog.revisions('images')).map(({ reason }) => reason),
+      ['test', 'lost: it is missing', 'test', 'lost: its content was changed', 'test'],
+    );
+    assert.deepEqual(await catalog.check(), []);
+    assert.deepEqual(await under.log.mend('images', kept), []);
+  });
+
   check('the log gives the same catalog again', async (under) => {
     await eventful(under);
     const dump = await under.place.dump();
@@ -54,8 +92,10 @@ export function rebuildingChecks(check: Check): void {
       ['before', { before: new Date(0) }],
       ['after', { before: under.later() }],
     ] as const) {
-      const prune = (each: Catalog) =>
-        collected(each.prune({ ...options, dryRun: true, remove: () => Promise.reject() }));
+      const prune = async (each: Catalog) => {
+        const told = await collected(each.prune({ ...options, dryRun: true, remove: () => Promise.reject() }));
+        return told.map(({ digest, size }) => ({ digest, size }));
+      };
       assert.deepEqual(await prune(catalog), await prune(under.catalog), name);
     }
     assert.deepEqual(await catalog.check(), []);

@@ -160,7 +160,7 @@ const uses: Record<string, { run: (catalog: SqlCatalog) => Promise<unknown>; may
   'replacing and withdrawing': {
     run: async (catalog) => {
       await publishOne(catalog, 2);
-      await catalog.transaction((tx) => tx.publish('a', { reason: 'test', remove: ['new'], withdraw: true }));
+      await catalog.transaction((tx) => tx.publish('a', { reason: 'test', withdraw: ['new'] }));
     },
   },
 };

@@ -4,7 +4,7 @@ import net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
-import { plainPath } from '../../../src/repo/http/plain-request.ts';
+import { plainRequest } from '../../../src/repo/http/plain-request.ts';
 import type { RunningServer } from '../../../src/repo/http/server.ts';
 import { exchangeRaw, metric, TestRepository, testBytes, until } from './support.ts';
 
@@ -34,7 +34,7 @@ class Client {
     await until('a head', () => this.#received.includes('\r\n\r\n'));
     const end = this.#received.indexOf('\r\n\r\n') + 4;
     const head = this.#received.subarray(0, end).toString('latin1');
-    const length = Number(/^content-length: (\d+)/im.exec(head)?.[1]);
+    const length = Number(/^content-length: (\d+)/im.exec(head)?.[1] ?? 0);
     await until('a body', () => this.#received.length >= end + length);
     const body = this.#received.subarray(end, end + length);
     this.#received = this.#received.subarray(end + length);
@@ -144,8 +144,41 @@ test('a stuck client is cut, and its body is let go', async (t) => {
   await Promise.race([Promise.all(stuck), sleep(5000)]);
 });
 
+test('front and server answer questions whether a file is still the same alike', async (t) => {
+  const { server } = await start(t);
+  const [plain, cut] = [new Client(t, server), new Client(t, server)];
+  plain.socket.write(request('4096.bin'));
+  const { head: first } = await plain.answer();
+  const etag = /^ETag: (.*)\r$/m.exec(first)?.[1] ?? '';
+  const modified = /^Last-Modified: (.*)\r$/m.exec(first)?.[1] ?? '';
+  const questions: [string, number][] = [
+    [`If-None-Match: ${etag}`, 304],
+    [`if-none-match:W/${etag} `, 304],
+    [`If-None-Match: "x", ${etag}`, 304],
+    ['If-None-Match: *', 304],
+    ['If-None-Match: "x"', 200],
+    ['If-None-Match:', 200],
+    [`If-Modified-Since: ${modified}`, 304],
+    ['If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT', 200],
+    ['If-Modified-Since: yesterday', 200],
+    [`If-None-Match: "x"\r\nIf-Modified-Since: ${modified}`, 200],
+    [`If-Modified-Since: ${modified}\r\nIf-None-Match: ${etag}`, 304],
+  ];
+  for (const [question, status] of questions) {
+    const text = request('4096.bin', `${question}\r\n`);
+    plain.socket.write(text);
+    cut.socket.write(text.slice(0, 10));
+    await sleep(20);
+    cut.socket.write(text.slice(10));
+    const [one, other] = [await plain.answer(), await cut.answer()];
+    assert.ok(one.head.startsWith(`HTTP/1.1 ${status} `), question);
+    assert.equal(one.head, other.head);
+    assert.ok(one.body.equals(other.body));
+  }
+});
+
 test('only whole requests without surprises are recognised', () => {
-  const plain = (text: string) => plainPath(Buffer.from(text, 'latin1'));
+  const plain = (text: string) => plainRequest(Buffer.from(text, 'latin1'))?.path;
   assert.equal(plain('GET /repos/a/b.iso HTTP/1.1\r\nHost: x\r\n\r\n'), 'a/b.iso');
   assert.equal(
     plain(
@@ -171,7 +204,8 @@ test('only whole requests without surprises are recognised', () => {
     'GET /repos/a/b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n',
     'GET /repos/a/b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
     'GET /repos/a/b HTTP/1.1\r\nHost: x\r\nRange: bytes=0-1\r\n\r\n',
-    'GET /repos/a/b HTTP/1.1\r\nHost: x\r\nIf-None-Match: *\r\n\r\n',
+    'GET /repos/a/b HTTP/1.1\r\nHost: x\r\nIf-Match: *\r\n\r\n',
+    'GET /repos/a/b HTTP/1.1\r\nHost: x\r\nIf-None-Match: "a"\r\nif-none-match: "b"\r\n\r\n',
     'GET /repos/a/b HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n',
     'GET /repos/a/b HTTP/1.1\r\nHost: x\r\nX-Other: 1\r\n\r\n',
     'GET /repos/a/b HTTP/1.0\r\nHost: x\r\n\r\n',
@@ -202,7 +236,7 @@ test('a request that was changed anywhere is still understood as Node understand
         Buffer.from([byte]),
         Buffer.from(text.slice(at + remove)),
       ]);
-      if (plainPath(changed) === undefined) return;
+      if (plainRequest(changed) === undefined) return;
       const lines = changed.toString('latin1').split('\r\n');
       assert.match(lines[0] ?? '', /^GET \/repos\/[^ %?#\\]+ HTTP\/1\.1$/);
       assert.deepEqual(lines.slice(-2), ['', '']);

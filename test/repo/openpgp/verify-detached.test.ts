@@ -66,6 +66,7 @@ describe('one signature', () => {
       keyId: subkeyFingerprint.slice(-16),
       fingerprint,
       subkeyFingerprint,
+      userId: 'release <release@vendor.example>',
       signedAt: days(10),
       hash: 'SHA256',
       message: `Good SHA256 signature of 2024-01-11T00:00:00Z by subkey ${subkeyFingerprint} of key ${fingerprint} "release <release@vendor.example>".`,

@@ -5,7 +5,7 @@ import type { AnyKeyPacket, SignaturePacket } from 'openpgp';
 import { limits } from '../../../limits.ts';
 import { quote } from '../quote.ts';
 import type { VendorKey } from './key-files.ts';
-import { certificationConfig, hashName, isKnownHash, isWeakHash, type OpenPgp } from './library.ts';
+import { hashName, isKnownHash, isWeakHash, type OpenPgp } from './library.ts';
 import type { SignatureInFile } from './signature-files.ts';
 import type { CertificateStanding } from './standing.ts';
 
@@ -37,6 +37,8 @@ export interface SignatureVerdict {
   readonly fingerprint: string | null;
   /** Of the subkey that made it, where it was not the primary key itself. */
   readonly subkeyFingerprint?: string;
+  /** Of the pinned key, the primary one; vouched for by the key itself. Text from outside. */
+  readonly userId?: string;
   readonly signedAt?: Date;
   /** `SHA256`, `SHA512`. */
   readonly hash?: string;
@@ -47,12 +49,18 @@ export interface SignatureVerdict {
 /** What signatures are judged by. */
 export interface Bench {
   readonly openpgp: OpenPgp;
-  readonly signed: Uint8Array;
   readonly keys: readonly VendorKey[];
   /** For what cannot come from the future, and for signatures that run out. */
   readonly now: Date;
+  /** True where weak hashes are for the caller to weigh; then there is no outcome `weak-digest`. */
+  readonly allowsWeakHashes: boolean;
   /** What a pinned key's certificate says at `now`. */
   standing(key: VendorKey): Promise<CertificateStanding>;
+  /**
+   * The cryptographic check, and nothing else: is `packet` the signature of `signer` over the signed bytes? Checked at
+   * the moment of its own date, so that no clock has a say in it.
+   */
+  matches(packet: SignaturePacket, signer: AnyKeyPacket): Promise<boolean>;
 }
 
 /** A pinned key, or subkey, whose id the signature names. */
@@ -61,13 +69,13 @@ interface Candidate {
   readonly signer: AnyKeyPacket;
 }
 
-type Facts = Pick<SignatureVerdict, 'keyId' | 'fingerprint' | 'subkeyFingerprint' | 'signedAt' | 'hash'>;
+type Facts = Pick<SignatureVerdict, 'keyId' | 'fingerprint' | 'subkeyFingerprint' | 'userId' | 'signedAt' | 'hash'>;
 
 /** Judges one signature. Never throws for what is wrong with the signature or the keys. */
 export async function judgeSignature(bench: Bench, signature: SignatureInFile): Promise<SignatureVerdict> {
   switch (signature.kind) {
     case 'modern':
-      return await judgeModern(bench, signature.packet);
+      return await judgePacket(bench, signature.packet);
     case 'version-3':
       return unparsable(
         signature.keyId,
@@ -79,7 +87,8 @@ export async function judgeSignature(bench: Bench, signature: SignatureInFile): 
   }
 }
 
-async function judgeModern(bench: Bench, packet: SignaturePacket): Promise<SignatureVerdict> {
+/** As `judgeSignature`, for a signature that is read already. */
+export async function judgePacket(bench: Bench, packet: SignaturePacket): Promise<SignatureVerdict> {
   const facts = factsOf(packet);
   const { binary, text } = bench.openpgp.enums.signature;
   if (packet.signatureType !== binary && packet.signatureType !== text) {
@@ -115,19 +124,20 @@ async function judgeCandidate(
     ...factsOf(packet),
     fingerprint: primary.fingerprint,
     ...(own === primary ? {} : { subkeyFingerprint: fingerprint }),
+    ...(userIds[0] === undefined ? {} : { userId: userIds[0] }),
   };
   const owner = userIds[0] === undefined ? '' : ` ${quote(userIds[0])}`;
   const name = `${own === primary ? '' : `subkey ${fingerprint} of `}key ${primary.fingerprint}${owner}`;
   const signedAt = facts.signedAt ?? new Date(0);
   const verdict = (outcome: SignatureOutcome, message: string): SignatureVerdict => ({ ...facts, outcome, message });
 
-  if (isWeakHash(packet.hashAlgorithm)) {
+  if (isWeakHash(packet.hashAlgorithm) && !bench.allowsWeakHashes) {
     return verdict(
       'weak-digest',
       `The signature by ${name} is over ${facts.hash}, for which the signed bytes can be forged. Ask the vendor for a SHA-256 or SHA-512 signature.`,
     );
   }
-  if (!(await matches(bench, packet, signer))) {
+  if (!(await bench.matches(packet, signer))) {
     return verdict(
       'bad',
       `Bad signature: it names ${name}, which did not sign these bytes. The file or its signature was changed or damaged; download both again.`,
@@ -169,22 +179,6 @@ async function judgeCandidate(
     return verdict('bad', `The signature by ${name} was valid until ${show(end)} only. Download a current one.`);
   }
   return verdict('good', `Good ${facts.hash} signature of ${show(signedAt)} by ${name}.`);
-}
-
-/**
- * The cryptographic check, and nothing else: is `packet` the signature of `signer` over the signed bytes? Checked at
- * the moment of its own date, so that no clock has a say in it.
- */
-async function matches({ openpgp, signed }: Bench, packet: SignaturePacket, signer: AnyKeyPacket): Promise<boolean> {
-  const { signatureType, created } = packet;
-  const literal = (await openpgp.createMessage({ binary: signed })).packets[0];
-  if (literal === undefined || signatureType === null || created === null) return false;
-  try {
-    await packet.verify(signer, signatureType, literal, created, true, certificationConfig(openpgp));
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** Primary keys and subkeys, bound or not, that the signature says to be made by. */

@@ -25,6 +25,8 @@ interface Version3Signature {
 /** A signature that nobody here can read; `problem` is a clause that goes after "the signature". */
 interface UnreadableSignature {
   readonly kind: 'unreadable';
+  /** True for a version or an algorithm that is unknown here; false for damage. */
+  readonly isUnsupported: boolean;
   readonly problem: string;
 }
 
@@ -55,7 +57,8 @@ export async function readSignatures(bytes: Uint8Array): Promise<SignatureInFile
   return signatures;
 }
 
-async function readSignature({ raw, body }: Packet): Promise<SignatureInFile> {
+/** Reads one signature packet. */
+export async function readSignature({ raw, body }: Packet): Promise<SignatureInFile> {
   const version = body[0] ?? 0;
   if (version === 2 || version === 3) {
     return { kind: 'version-3', keyId: Buffer.from(body.subarray(7, 15)).toString('hex').toUpperCase(), body };
@@ -63,6 +66,7 @@ async function readSignature({ raw, body }: Packet): Promise<SignatureInFile> {
   if (version !== 4 && version !== 6) {
     return {
       kind: 'unreadable',
+      isUnsupported: true,
       problem: `has the unsupported version ${version}; ask the vendor for a version 4 signature`,
     };
   }
@@ -73,10 +77,11 @@ async function readSignature({ raw, body }: Packet): Promise<SignatureInFile> {
     if (packet instanceof openpgp.SignaturePacket) return { kind: 'modern', packet };
     return {
       kind: 'unreadable',
+      isUnsupported: true,
       problem: 'uses an algorithm that is not supported; ask the vendor for an RSA or Ed25519 signature',
     };
   } catch {
-    return { kind: 'unreadable', problem: 'is damaged; download it again' };
+    return { kind: 'unreadable', isUnsupported: false, problem: 'is damaged; download it again' };
   }
 }
 

@@ -13,6 +13,8 @@ import { certificationConfig, type OpenPgp } from './library.ts';
 
 /** RSA keys shorter than this are refused; odd keys of 2047 bits occur among those called 2048. */
 const LEAST_RSA_BITS = 2047;
+/** DSA of 1024 bits, all that there was until 2009, is within reach; of 2048 bits it still signs packages. */
+const LEAST_DSA_BITS = 2047;
 
 export interface Revocation {
   readonly at: Date;
@@ -69,6 +71,19 @@ export async function standingOf(openpgp: OpenPgp, certificate: Key, now: Date):
     subkeys,
     userIds: primary.selfSignatures.map(({ userId }) => userId),
     selfSigned: primary.selfSigned,
+  };
+}
+
+/** `standingOf` at one moment; works each certificate through at most once, however many signatures name it. */
+export function rememberedStandings(
+  openpgp: OpenPgp,
+  now: Date,
+): (key: { readonly certificate: Key }) => Promise<CertificateStanding> {
+  const standings = new Map<Key, Promise<CertificateStanding>>();
+  return ({ certificate }) => {
+    const standing = standings.get(certificate) ?? standingOf(openpgp, certificate, now);
+    standings.set(certificate, standing);
+    return standing;
   };
 }
 
@@ -257,11 +272,19 @@ function obstacleOf(openpgp: OpenPgp, key: AnyKeyPacket, statement: SignaturePac
 function weaknessOf(openpgp: OpenPgp, key: AnyKeyPacket): string | null {
   const { algorithm, bits, curve } = key.getAlgorithmInfo();
   const { dsa } = openpgp.enums.publicKey;
-  if (key.algorithm === dsa) return 'is a DSA key, which is too weak';
+  if (key.algorithm === dsa && dsaBits(key) < LEAST_DSA_BITS) {
+    return `is a DSA key of ${dsaBits(key)} bits, which is too weak`;
+  }
   if (algorithm.startsWith('rsa') && (bits ?? 0) < LEAST_RSA_BITS) {
     return `is an RSA key of ${bits} bits, which is too weak`;
   }
   return curve === 'secp256k1' ? 'is on the curve secp256k1, which is not accepted' : null;
+}
+
+/** Bits of the prime that a DSA key counts by; the library does not tell. */
+function dsaBits(key: AnyKeyPacket): number {
+  const { p = new Uint8Array(1) } = key.publicParams as { readonly p?: Uint8Array };
+  return 8 * p.length + 24 - Math.clz32(p[0] ?? 0);
 }
 
 function identity(key: AnyKeyPacket) {

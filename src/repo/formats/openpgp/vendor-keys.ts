@@ -50,7 +50,7 @@ export async function addVendorKey(
   const added = new Map<string, VendorKeyFacts>();
   for (const key of keys) {
     const merged = await mergeWithStored(dataDir, key, now);
-    await writeFileDurably(fileOf(dataDir, key.fingerprint), await armored(merged));
+    await writeFileDurably(fileOf(dataDir, key.fingerprint), await armoredKey(merged));
     added.set(key.fingerprint, factsOf(merged));
   }
   return [...added.values()];
@@ -124,7 +124,7 @@ async function mergeWithStored(dataDir: string, key: VendorKey, now: Date): Prom
 }
 
 /** @throws key.invalid if it is too long to be read again */
-async function armored(key: VendorKey): Promise<Uint8Array> {
+export async function armoredKey(key: VendorKey): Promise<Uint8Array> {
   const { armor, enums } = await loadOpenPgp();
   const text = Buffer.from(armor(enums.armor.publicKey, key.bytes, undefined, undefined, undefined, true));
   if (text.length <= limits.keyFile) return text;

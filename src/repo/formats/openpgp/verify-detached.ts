@@ -3,12 +3,14 @@
  * (vendor.md A1). Only keys that were pinned by their full fingerprint count; nothing is ever fetched.
  */
 
+import type { AnyKeyPacket, SignaturePacket } from 'openpgp';
+
 import { AirlockError, type ErrorCode, isAirlockError } from '../../../errors.ts';
 import { type Bench, judgeSignature, type SignatureOutcome, type SignatureVerdict } from './judge-signature.ts';
 import type { VendorKey } from './key-files.ts';
-import { loadOpenPgp } from './library.ts';
+import { certificationConfig, loadOpenPgp, type OpenPgp } from './library.ts';
 import { readSignatures, type SignatureInFile } from './signature-files.ts';
-import { type CertificateStanding, standingOf } from './standing.ts';
+import { rememberedStandings } from './standing.ts';
 
 export type { SignatureOutcome, SignatureVerdict } from './judge-signature.ts';
 
@@ -79,21 +81,33 @@ const ERROR_CODES: Readonly<Record<SignatureOutcome, ErrorCode>> = {
   unparsable: 'signature.invalid',
 };
 
-/** Each key's certificate is worked through at most once, however many signatures name it. */
 async function benchFor(signed: Uint8Array, keys: readonly VendorKey[], now: Date): Promise<Bench> {
   const openpgp = await loadOpenPgp();
-  const standings = new Map<VendorKey, Promise<CertificateStanding>>();
   return {
     openpgp,
-    signed,
     keys,
     now,
-    standing(key) {
-      const standing = standings.get(key) ?? standingOf(openpgp, key.certificate, now);
-      standings.set(key, standing);
-      return standing;
-    },
+    allowsWeakHashes: false,
+    standing: rememberedStandings(openpgp, now),
+    matches: (packet, signer) => matches(openpgp, signed, packet, signer),
   };
+}
+
+async function matches(
+  openpgp: OpenPgp,
+  signed: Uint8Array,
+  packet: SignaturePacket,
+  signer: AnyKeyPacket,
+): Promise<boolean> {
+  const { signatureType, created } = packet;
+  const literal = (await openpgp.createMessage({ binary: signed })).packets[0];
+  if (literal === undefined || signatureType === null || created === null) return false;
+  try {
+    await packet.verify(signer, signatureType, literal, created, true, certificationConfig(openpgp));
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function summary(verdicts: readonly SignatureVerdict[]): SignatureVerdict {

@@ -2,9 +2,9 @@ import { createHash, getHashes, type Hash } from 'node:crypto';
 import { AirlockError } from '../../../errors.ts';
 import { limits } from '../../../limits.ts';
 import type { ByteRange, ByteSource } from '../../blobs/blob-store.ts';
-import { readAhead } from '../../blobs/read-ahead.ts';
 import type { RpmHeader } from './header.ts';
-import { beyondLimit, invalid, truncated } from './rpm-fault.ts';
+import { type PassListener, readOnce } from './one-pass.ts';
+import { beyondLimit, invalid } from './rpm-fault.ts';
 import type { RpmFile } from './rpm-file.ts';
 import { SIGTAG, TAG } from './tags.ts';
 
@@ -74,8 +74,31 @@ export async function checkDigests(
   rpm: RpmFile,
   onBytes?: (bytes: number) => void,
 ): Promise<DigestReport> {
+  const running = startDigests(rpm);
+  const starts = running.listeners.map(({ range }) => range.start);
+  const ends = running.listeners.map(({ range }) => range.end);
+  await readOnce(source, rpm, { start: Math.min(...starts), end: Math.max(...ends) }, running.listeners, { onBytes });
+  return running.finish();
+}
+
+/** Digests on their way: give `listeners` what they ask for, then `finish`. */
+export interface RunningDigests {
+  readonly listeners: readonly PassListener[];
+  /** @throws rpm.digest-mismatch as `checkDigests` */
+  finish(): DigestReport;
+}
+
+/** As `checkDigests`, for a caller who reads the package for other reasons too. @throws rpm.invalid, rpm.limit */
+export function startDigests(rpm: RpmFile): RunningDigests {
   const claims = claimsOf(rpm);
-  const found = await computeDigests(source, rpm, claims, onBytes);
+  const hashes = startHashes(rpm, claims);
+  return {
+    listeners: [...hashes.values()].map(({ hash, range }) => ({ range, update: (piece) => hash.update(piece) })),
+    finish: () => report(claims, new Map(Array.from(hashes, ([key, { hash }]) => [key, hash.digest('hex')]))),
+  };
+}
+
+function report(claims: readonly Claim[], found: ReadonlyMap<string, string>): DigestReport {
   const matches = (claim: Claim) => found.get(digestKey(claim)) === claim.expected;
   const passes = (claim: Claim) =>
     matches(claim) ||
@@ -188,31 +211,16 @@ function digestKey({ algorithm, covers }: Pick<Claim, 'algorithm' | 'covers'>): 
   return `${algorithm} ${covers.join(' ')}`;
 }
 
-async function computeDigests(
-  source: ByteSource,
-  { header, payload }: RpmFile,
-  claims: readonly Claim[],
-  onBytes?: (bytes: number) => void,
-): Promise<Map<string, string>> {
-  const running = new Map<string, { readonly hash: Hash; readonly covers: readonly RpmPart[] }>();
+function startHashes({ header, payload }: RpmFile, claims: readonly Claim[]) {
+  const running = new Map<string, { readonly hash: Hash; readonly range: ByteRange }>();
   for (const { algorithm, covers } of claims) {
     const key = digestKey({ algorithm, covers });
-    if (algorithm !== null && !running.has(key)) running.set(key, { hash: createHash(algorithm), covers });
+    if (algorithm === null || running.has(key)) continue;
+    const range = {
+      start: covers.includes('header') ? header.range.start : payload.start,
+      end: covers.includes('payload') ? payload.end : header.range.end,
+    };
+    running.set(key, { hash: createHash(algorithm), range });
   }
-  const parts: [RpmPart, ByteRange][] = [
-    ['header', header.range],
-    ['payload', payload],
-  ];
-  for (const [part, range] of parts) {
-    const hashes = [...running.values()].filter(({ covers }) => covers.includes(part));
-    if (hashes.length === 0) continue;
-    let position = range.start;
-    for await (const piece of readAhead(source, range)) {
-      for (const { hash } of hashes) hash.update(piece);
-      position += piece.byteLength;
-      onBytes?.(piece.byteLength);
-    }
-    if (position < range.end) throw truncated(`the ${part}`, range.end, position);
-  }
-  return new Map(Array.from(running, ([key, { hash }]) => [key, hash.digest('hex')]));
+  return running;
 }

@@ -1,0 +1,115 @@
+/**
+ * What repodata says of packages, kept so that adding one to many reads only the one. All of it is made from the bytes
+ * of the packages, and made again where it is missing.
+ */
+import { deflateRawSync, inflateRawSync } from 'node:zlib';
+import { type Kysely, type SqlBool, sql } from 'kysely';
+import type { Digest } from '../blobs/blob-store.ts';
+import { damaged } from './rows.ts';
+import type { Database } from './schema.ts';
+
+/** A package's element in each of the three metadata files. */
+export interface PackageTexts {
+  readonly primary: Buffer;
+  readonly filelists: Buffer;
+  readonly other: Buffer;
+}
+
+export type PackageText = keyof PackageTexts;
+
+/** One capability that a package has. */
+export interface Provide {
+  /** A name, or the path of a file that other packages may require. */
+  readonly name: string;
+  /** rpm's comparison bits (formats/rpm/tags.ts, SENSE); 0 where no version is given. */
+  readonly flags: number;
+  /** `[epoch:]version[-release]` */
+  readonly evr: string | null;
+}
+
+export interface PackageRecord {
+  readonly digest: Digest;
+  readonly texts: PackageTexts;
+  readonly provides: readonly Provide[];
+}
+
+const COLUMNS = { primary: 'primary_xml', filelists: 'filelists_xml', other: 'other_xml' } as const;
+
+/** Rows in one statement: far below what any database takes as parameters. */
+const BATCH = 100;
+
+/** In a transaction. What is recorded of a package already is left as it is. */
+export async function recordPackages(
+  db: Kysely<Database>,
+  records: readonly PackageRecord[],
+  now: number,
+): Promise<void> {
+  for (const { digest, texts, provides } of records) {
+    const { numInsertedOrUpdatedRows } = await db
+      .insertInto('packages')
+      .values({
+        digest,
+        recorded_at: now,
+        primary_xml: deflate(texts.primary),
+        filelists_xml: deflate(texts.filelists),
+        other_xml: deflate(texts.other),
+      })
+      .onConflict((oc) => oc.column('digest').doNothing())
+      .executeTakeFirst();
+    if (numInsertedOrUpdatedRows === 0n) continue;
+    const rows = provides.map((provide, position) => ({ digest, position, ...provide }));
+    for (let at = 0; at < rows.length; at += BATCH) {
+      await db
+        .insertInto('provides')
+        .values(rows.slice(at, at + BATCH))
+        .execute();
+    }
+  }
+}
+
+/** In a transaction. Forgets packages of imports that came to nothing. */
+export async function forgetStrayPackages(db: Kysely<Database>, before: number): Promise<void> {
+  const isStray = sql<SqlBool>`not exists (select 1 from blobs where blobs.digest = packages.digest)`;
+  const strays = db.selectFrom('packages').select('digest').where('recorded_at', '<=', before).where(isStray);
+  await db.deleteFrom('provides').where('digest', 'in', strays).execute();
+  await db.deleteFrom('packages').where('recorded_at', '<=', before).where(isStray).execute();
+}
+
+/** @throws catalog.corrupt */
+export async function packageTexts(
+  db: Kysely<Database>,
+  text: PackageText,
+  digests: readonly Digest[],
+): Promise<Map<Digest, Buffer>> {
+  if (digests.length === 0) return new Map();
+  const column = COLUMNS[text];
+  const rows = await db.selectFrom('packages').select(['digest', column]).where('digest', 'in', digests).execute();
+  return new Map(
+    rows.map((row) => [row.digest as Digest, inflate((row as Record<typeof column, Uint8Array>)[column])]),
+  );
+}
+
+export async function providesOf(db: Kysely<Database>, repository: string, name: string): Promise<Provide[]> {
+  return await db
+    .selectFrom('provides')
+    .innerJoin('artifacts', 'artifacts.digest', 'provides.digest')
+    .innerJoin('entries', 'entries.artifact', 'artifacts.id')
+    .select(['provides.name', 'provides.flags', 'provides.evr'])
+    .where('provides.name', '=', name)
+    .where('entries.repository', '=', repository)
+    .where('entries.until_revision', 'is', null)
+    .execute()
+    .then((rows) => rows.map((row) => ({ ...row, flags: Number(row.flags) })));
+}
+
+function deflate(text: Buffer): Uint8Array {
+  return deflateRawSync(text, { level: 1 });
+}
+
+function inflate(bytes: Uint8Array): Buffer {
+  try {
+    return inflateRawSync(bytes);
+  } catch (cause) {
+    throw damaged('what it keeps of a package cannot be read', cause);
+  }
+}

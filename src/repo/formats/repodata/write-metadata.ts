@@ -1,0 +1,233 @@
+import { createHash } from 'node:crypto';
+import { AirlockError } from '../../../errors.ts';
+import { limits } from '../../../limits.ts';
+import type { ByteSource, Digest } from '../../blobs/blob-store.ts';
+import { COMPRESSION, type Compression, type CompressionFormat } from './compression.ts';
+import { encodeIndex, type GroupKey, KEY_BYTES, type Member, type PlacedMember, readIndex } from './member-index.ts';
+import { type MetadataKind, metadataFrame } from './metadata-kinds.ts';
+
+/** Part of every key: change it with every change to what `packageFragments` or this file writes. */
+const FORMAT = 'airlock metadata 1';
+
+/** The packages of a repository, without holding them in memory. */
+export interface PackageList {
+  readonly count: number;
+  /** In the order of `packageSortKey`, each once. */
+  digests(): Iterable<Digest> | AsyncIterable<Digest>;
+  /** What `packageFragments` gave for these packages, in this order. Asked for only where no earlier file has them. */
+  fragments(kind: MetadataKind, digests: readonly Digest[]): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+}
+
+export interface MetadataTarget {
+  readonly compression: Compression;
+  /**
+   * The same file of another state of this repository, which this function has written and which is undamaged. What has
+   * not changed is copied from there. Another file is of no use, and does no harm. It stays the caller's.
+   */
+  readonly previous?: ByteSource | undefined;
+  /** Takes the file in order. The buffer is free again when the promise is settled. */
+  readonly sink: (bytes: Uint8Array) => Promise<void>;
+}
+
+/** What repomd.xml says of a file. */
+export interface WrittenMetadata {
+  readonly size: number;
+  readonly digest: Digest;
+  /** Of the XML. */
+  readonly openSize: number;
+  readonly openDigest: Digest;
+  /** Packages whose fragments were not asked for. */
+  readonly copied: number;
+}
+
+/**
+ * Writes primary.xml, filelists.xml or other.xml, compressed. The bytes depend on the packages alone (and on the version
+ * of the compressor), not on `previous`. Memory is bounded by `limits.repodata` and by the largest fragment.
+ *
+ * The file is many small compressed ones in a row. Where one ends and the next begins depends on the digests of the
+ * packages there and nothing else, so a package more or less changes one of them. An index at the end, which readers skip,
+ * tells by key what is in each.
+ * @throws blob.damaged if a copied part of `previous` is not what its index says: what was written is of no use, and
+ *   `previous` must be left out; internal if there are not as many packages as `count` says; what list, source and sink throw
+ */
+export async function writeMetadata(
+  kind: MetadataKind,
+  packages: PackageList,
+  { compression, previous, sink }: MetadataTarget,
+): Promise<WrittenMetadata> {
+  const format = COMPRESSION[compression];
+  const known = previous === undefined ? new Map<GroupKey, PlacedMember[]>() : await readIndex(previous, format);
+  const output = new Output(sink);
+  try {
+    const copied = await writeMembers(output, kind, packages, { format, previous, known });
+    return { ...(await output.end(format)), copied };
+  } finally {
+    await output.settled();
+  }
+}
+
+interface Origin {
+  readonly format: CompressionFormat;
+  readonly previous: ByteSource | undefined;
+  readonly known: ReadonlyMap<GroupKey, readonly PlacedMember[]>;
+}
+
+/** @returns how many packages were copied */
+async function writeMembers(
+  output: Output,
+  kind: MetadataKind,
+  packages: PackageList,
+  { format, previous, known }: Origin,
+): Promise<number> {
+  const { head, foot } = metadataFrame(kind, packages.count);
+  let [count, copied] = [0, 0];
+  await output.add(compressed(head, null, format));
+  for await (const group of groupsOf(packages.digests())) {
+    const key = groupKey(kind, format, group);
+    const members = known.get(key);
+    if (previous !== undefined && members !== undefined) {
+      for (const member of members) await output.add(copiedFrom(previous, member, format));
+      copied += group.length;
+    } else {
+      for await (const bytes of batches(packages.fragments(kind, group), group.length)) {
+        await output.add(compressed(bytes, key, format));
+      }
+    }
+    count += group.length;
+  }
+  if (count !== packages.count) throw new AirlockError('internal', wrongCount(count, packages.count));
+  await output.add(compressed(foot, null, format));
+  return copied;
+}
+
+/** A member on its way: the thread pool works on it while others are written. */
+interface Pending {
+  readonly key: GroupKey | null;
+  /** Bytes of memory that it takes, about. */
+  readonly weight: number;
+  readonly bytes: Promise<{ readonly packed: Uint8Array; readonly open: Uint8Array }>;
+}
+
+function compressed(open: Uint8Array, key: GroupKey | null, format: CompressionFormat): Pending {
+  return { key, weight: open.length, bytes: format.compress(open).then((packed) => ({ packed, open })) };
+}
+
+function copiedFrom(previous: ByteSource, member: PlacedMember, format: CompressionFormat): Pending {
+  const read = async () => {
+    const packed = Buffer.alloc(member.length);
+    try {
+      if ((await previous.readAt(packed, member.position)) !== member.length) throw new Error('it is cut short');
+      const open = await format.decompress(packed, member.openLength);
+      if (open.length === member.openLength) return { packed, open };
+      throw new Error('a part of it is too short');
+    } catch (cause) {
+      const message = 'The repository metadata published before is damaged; write it again from its packages.';
+      throw new AirlockError('blob.damaged', message, { cause, details: { position: member.position } });
+    }
+  };
+  return { key: member.key, weight: member.length + member.openLength, bytes: read() };
+}
+
+/** Writes members in order, a few of them under way. */
+class Output {
+  readonly #sink: MetadataTarget['sink'];
+  readonly #pending: Pending[] = [];
+  readonly #members: Member[] = [];
+  readonly #hash = createHash('sha256');
+  readonly #openHash = createHash('sha256');
+  #weight = 0;
+  #size = 0;
+  #openSize = 0;
+
+  constructor(sink: MetadataTarget['sink']) {
+    this.#sink = sink;
+  }
+
+  async add(member: Pending): Promise<void> {
+    // It may fail while an earlier one is being written; then it is that one's error that counts.
+    member.bytes.catch(() => undefined);
+    this.#pending.push(member);
+    this.#weight += member.weight;
+    while (this.#pending.length > limits.repodata.pending || this.#weight > limits.repodata.pendingBytes) {
+      await this.#writeFirst();
+      if (this.#pending.length === 0) return;
+    }
+  }
+
+  async end(format: CompressionFormat): Promise<Omit<WrittenMetadata, 'copied'>> {
+    while (this.#pending.length > 0) await this.#writeFirst();
+    await this.#write(encodeIndex(this.#members, format));
+    return {
+      size: this.#size,
+      digest: `sha256:${this.#hash.digest('hex')}`,
+      openSize: this.#openSize,
+      openDigest: `sha256:${this.#openHash.digest('hex')}`,
+    };
+  }
+
+  /** After a failure work may still be under way, and read from what the caller is about to close. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#pending.map(({ bytes }) => bytes));
+  }
+
+  async #writeFirst(): Promise<void> {
+    const [first] = this.#pending;
+    if (first === undefined) return;
+    const { packed, open } = await first.bytes;
+    this.#pending.shift();
+    this.#weight -= first.weight;
+    this.#openHash.update(open);
+    this.#openSize += open.length;
+    this.#members.push({ key: first.key, length: packed.length, openLength: open.length });
+    await this.#write(packed);
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    this.#hash.update(bytes);
+    this.#size += bytes.length;
+    await this.#sink(bytes);
+  }
+}
+
+/** Cuts behind every package whose digest says so: on average every 64th. */
+async function* groupsOf(digests: Iterable<Digest> | AsyncIterable<Digest>): AsyncGenerator<Digest[], void, undefined> {
+  let group: Digest[] = [];
+  for await (const digest of digests) {
+    group.push(digest);
+    const isBorder = Number.parseInt(digest.slice(-8), 16) % limits.repodata.groupPackages === 0;
+    if (!isBorder && group.length < 4 * limits.repodata.groupPackages) continue;
+    yield group;
+    group = [];
+  }
+  if (group.length > 0) yield group;
+}
+
+function groupKey(kind: MetadataKind, format: CompressionFormat, group: readonly Digest[]): GroupKey {
+  const content = `${FORMAT}\n${format.version}\n${kind}\n${group.join('\n')}`;
+  return createHash('sha256')
+    .update(content)
+    .digest('hex')
+    .slice(0, 2 * KEY_BYTES);
+}
+
+/** Large groups become several members. @throws internal if there are not as many fragments as packages */
+async function* batches(
+  fragments: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+  expected: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let [batch, length, count]: [Uint8Array[], number, number] = [[], 0, 0];
+  for await (const fragment of fragments) {
+    count += 1;
+    batch.push(fragment);
+    length += fragment.length;
+    if (length < limits.repodata.member) continue;
+    yield Buffer.concat(batch);
+    [batch, length] = [[], 0];
+  }
+  if (count !== expected) throw new AirlockError('internal', wrongCount(count, expected));
+  if (length > 0) yield Buffer.concat(batch);
+}
+
+function wrongCount(found: number, expected: number): string {
+  return `${found} packages were to be listed instead of ${expected}. Please report this with the command.`;
+}

@@ -1,0 +1,79 @@
+/**
+ * From an image into a package repository: its packages are published where they lie, as slices of it.
+ */
+import type { Digest } from '../blobs/blob-store.ts';
+import { sliceStat } from '../blobs/slice-reader.ts';
+import type { Artifact, Json, Origin, ReleaseFacts } from '../catalog/artifact.ts';
+import type { FoundCarried } from '../packages/carried.ts';
+import type { FoundPackage, FoundPackages } from '../packages/iso-packages.ts';
+import { packageFactsOf } from '../packages/package-list.ts';
+import { prepareChange } from '../packages/prepare-change.ts';
+import type { Contents, IngestContext } from './destination.ts';
+
+export interface ImageWithPackages {
+  readonly digest: Digest;
+  readonly name: string;
+  readonly release: ReleaseFacts;
+}
+
+/** What an image adds to a package repository, to be published in the same transaction as the image. */
+export function imagePackages(
+  context: IngestContext,
+  repository: string,
+  image: ImageWithPackages,
+  { packages, carried }: FoundPackages,
+): Contents {
+  const slices = [...packages, ...carried];
+  const add = [
+    ...packages.map((found) => ({ path: found.path, artifact: packageArtifact(found, originIn(image, found)) })),
+    ...carried.map((found) => ({ path: found.path, artifact: carriedArtifact(found, originIn(image, found)) })),
+  ];
+  return {
+    async prepare(leases) {
+      const change = await prepareChange(context, { repository, reason: `import ${image.name}`, add }, leases);
+      return async (tx, container) => {
+        for (const slice of slices) {
+          await tx.recordSlice(sliceStat(container, slice), { container: container.digest, start: slice.start });
+        }
+        await change.publish(tx);
+      };
+    },
+  };
+}
+
+function originIn({ digest, release }: ImageWithPackages, { start }: { readonly start: number }): Origin {
+  const { vendor, version, orderKey } = release;
+  return { within: { container: digest, start }, release: { vendor, version, orderKey } };
+}
+
+/** A package as it is published. */
+export function packageArtifact(found: Omit<FoundPackage, 'start' | 'file'>, origin: Origin): Artifact {
+  const { path, digest, size, facts, verification } = found;
+  return {
+    digest,
+    size,
+    kind: 'rpm',
+    name: path.slice(path.lastIndexOf('/') + 1),
+    release: null,
+    channel: 'downloads',
+    source: 'downloads',
+    facts: { ...packageFactsOf(facts) },
+    verification,
+    origins: [origin],
+  };
+}
+
+function carriedArtifact({ path, digest, size, facts }: FoundCarried, origin: Origin): Artifact {
+  return {
+    digest,
+    size,
+    kind: 'file',
+    name: path.slice(path.lastIndexOf('/') + 1),
+    release: null,
+    channel: 'metadata',
+    source: 'downloads',
+    facts: { ...facts } as { readonly [key: string]: Json },
+    verification: { status: 'checksum', checks: [] },
+    origins: [origin],
+  };
+}

@@ -1,0 +1,350 @@
+/**
+ * A change of an RPM repository: which packages come and go, and the metadata that says so. Prepared outside of the
+ * catalog's transaction, because writing metadata takes time; published in it, unless somebody else was quicker.
+ */
+import { isAirlockError } from '../../errors.ts';
+import { limits } from '../../limits.ts';
+import type { BlobReader, BlobStat, Digest } from '../blobs/blob-store.ts';
+import type { Artifact, Verification } from '../catalog/artifact.ts';
+import type { CatalogTransaction, Entry, Put } from '../catalog/catalog.ts';
+import type { VendorKey } from '../formats/openpgp/key-files.ts';
+import type { RepositoryKey } from '../formats/openpgp/repository-key.ts';
+import { armoredKey } from '../formats/openpgp/vendor-keys.ts';
+import { COMPRESSION, compressionFor } from '../formats/repodata/compression.ts';
+import { METADATA_KINDS, type MetadataKind } from '../formats/repodata/metadata-kinds.ts';
+import { REPOSITORY_KEY_PATH } from '../formats/repodata/repo-file.ts';
+import { metadataPath, type RepomdRecord, repomd } from '../formats/repodata/repomd.ts';
+import { type PackageList, writeMetadata } from '../formats/repodata/write-metadata.ts';
+import { commit, type Leases, type Stores, storeBytes } from '../ingest/staging.ts';
+import type { CarriedFacts } from './carried.ts';
+import { type ListedPackage, listed, packageList } from './package-list.ts';
+import { readPackageFrom } from './read-package.ts';
+
+export interface PackagesContext extends Stores {
+  /** Signs metadata. Made at the first use. */
+  repositoryKey(): Promise<RepositoryKey>;
+  /** The vendor keys pinned here: clients get them from the repository, to check packages with. */
+  readonly keys: readonly VendorKey[];
+}
+
+/** What happens to the packages of a repository. */
+export interface PackageEdit {
+  readonly repository: string;
+  /** For the revision: `import SSR-….iso`. */
+  readonly reason: string;
+  /** Packages and files of metadata that come, with what brought them. Those that are there gain it. */
+  readonly add?: readonly { readonly path: string; readonly artifact: Artifact }[];
+  /**
+   * What becomes of what is published: the same artifact, another one of the same bytes, `gone` (older revisions still
+   * have it), or `withdrawn`. Default: all stay.
+   */
+  readonly keep?: (entry: Entry) => Artifact | 'gone' | 'withdrawn';
+}
+
+/** Ready to be published. Its blobs are stored. */
+export interface PreparedChange {
+  readonly repository: string;
+  readonly publish: (tx: CatalogTransaction) => Promise<number>;
+}
+
+const REPOMD = 'repodata/repomd.xml';
+const SIGNATURE = `${REPOMD}.asc`;
+/** Files of vendor keys in a repository; their fingerprint follows. */
+export const VENDOR_KEY_PREFIX = 'RPM-GPG-KEY-vendor-';
+
+/** What the artifact of a repomd.xml keeps. */
+interface RepomdFacts {
+  /** Paths of what it names. */
+  readonly files: readonly string[];
+  /** Paths of what earlier ones named, and when these were replaced, milliseconds since 1970: readers may be in flight. */
+  readonly former: Readonly<Record<string, number>>;
+}
+
+/**
+ * @param leases gains what is stored on the way; whoever made it ends them, after publishing or giving up
+ * @param now milliseconds since 1970
+ * @throws what the store and the catalog throw; rpm.* if a package that is published cannot be read again
+ */
+export async function prepareChange(
+  context: PackagesContext,
+  edit: PackageEdit,
+  leases: Leases,
+  now = Date.now(),
+): Promise<PreparedChange> {
+  const { catalog } = context;
+  const base = (await catalog.repository(edit.repository))?.published ?? 0;
+  const state = await nextState(context, edit, base);
+  const metadata = await writeAll(context, edit.repository, state, new Files(context, leases), now);
+  const put = [...state.put, ...metadata.put];
+  const remove = [...state.gone, ...metadata.outdated];
+  return {
+    repository: edit.repository,
+    async publish(tx) {
+      await tx.ensureRepository(edit.repository, 'rpm');
+      for (const stat of metadata.stored) await tx.recordBlob(stat);
+      const number = await tx.publish(edit.repository, {
+        reason: edit.reason,
+        base,
+        put,
+        remove,
+        withdraw: state.withdrawn,
+      });
+      return number;
+    },
+  };
+}
+
+/** Does work that prepares changes and publishes them, again if somebody else published meanwhile. */
+export async function untilSettled<T>(work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      if (attempt === limits.packages.attempts || !isAirlockError(error, 'revision.moved')) throw error;
+    }
+  }
+}
+
+/** What the repository will hold, its own metadata apart. */
+interface NextState {
+  readonly packages: ListedPackage[];
+  /** Groups, update notices and modules that were found with packages, by type. */
+  readonly carried: Map<string, Artifact>;
+  readonly put: Put[];
+  readonly gone: string[];
+  readonly withdrawn: string[];
+}
+
+async function nextState(
+  { catalog, keys }: PackagesContext,
+  { repository, add = [], keep }: PackageEdit,
+  base: number,
+): Promise<NextState> {
+  const state: NextState = { packages: [], carried: new Map(), put: [], gone: [], withdrawn: [] };
+  const coming = new Map(add.map((each) => [each.path, each.artifact]));
+  for await (const entry of catalog.entries(repository, base)) {
+    if (isOldKey(entry.path, keys)) state.gone.push(entry.path);
+    if (!isContent(entry.artifact)) continue;
+    const kept = keep?.(entry) ?? entry.artifact;
+    const arriving = coming.get(entry.path);
+    if (kept === 'gone' || kept === 'withdrawn') {
+      if (arriving === undefined) state[kept].push(entry.path);
+      continue;
+    }
+    coming.delete(entry.path);
+    const artifact = arriving === undefined ? kept : joined(kept, arriving);
+    if (artifact !== entry.artifact) state.put.push({ path: entry.path, artifact });
+    settle(state, artifact);
+  }
+  for (const [path, artifact] of coming) {
+    state.put.push({ path, artifact });
+    settle(state, artifact);
+  }
+  return state;
+}
+
+/** Of a key that is no longer trusted here. */
+function isOldKey(path: string, keys: readonly VendorKey[]): boolean {
+  return path.startsWith(VENDOR_KEY_PREFIX) && !keys.some(({ fingerprint }) => path.endsWith(fingerprint));
+}
+
+function isContent({ kind, facts }: Artifact): boolean {
+  return kind === 'rpm' || typeof facts.carried === 'string';
+}
+
+function settle(state: NextState, artifact: Artifact): void {
+  if (artifact.kind === 'rpm') {
+    state.packages.push(listed(artifact));
+    return;
+  }
+  const type = String(artifact.facts.carried);
+  const known = state.carried.get(type);
+  if (known === undefined || isNewer(artifact, known)) state.carried.set(type, artifact);
+}
+
+/** By the releases that brought them; else by digest, so that it does not matter which came first. */
+function isNewer(a: Artifact, b: Artifact): boolean {
+  const order = ({ origins = [] }: Artifact) =>
+    origins
+      .map(({ release }) => release?.orderKey ?? '')
+      .sort()
+      .at(-1);
+  const [first, second] = [`${order(a)} ${a.digest}`, `${order(b)} ${b.digest}`];
+  return first > second;
+}
+
+/** The same bytes came again: all that brought them is kept. Other bytes are for the catalog to refuse. */
+function joined(there: Artifact, arriving: Artifact): Artifact {
+  if (there.digest !== arriving.digest) return arriving;
+  const known = new Set((there.origins ?? []).map((origin) => JSON.stringify(origin)));
+  const more = (arriving.origins ?? []).filter((origin) => !known.has(JSON.stringify(origin)));
+  const isStronger = there.verification.status !== 'signature' && arriving.verification.status === 'signature';
+  if (more.length === 0 && !isStronger) return there;
+  return {
+    ...there,
+    verification: isStronger ? arriving.verification : there.verification,
+    origins: [...(there.origins ?? []), ...more],
+  };
+}
+
+interface WrittenFiles extends Pick<Files, 'put' | 'stored'> {
+  /** Paths of metadata that no reader can still be after. */
+  readonly outdated: readonly string[];
+}
+
+async function writeAll(
+  context: PackagesContext,
+  repository: string,
+  state: NextState,
+  files: Files,
+  now: number,
+): Promise<WrittenFiles> {
+  const { catalog } = context;
+  const facts = (await catalog.lookup(repository, REPOMD))?.artifact.facts as RepomdFacts | undefined;
+  const list = packageList(catalog, state.packages, (missing) => refill(context, missing));
+  const records: RepomdRecord[] = [];
+  for (const kind of METADATA_KINDS) {
+    records.push(await writeKind(context, repository, kind, { list, facts, files }));
+  }
+  for (const artifact of state.carried.values()) records.push(carriedRecord(artifact));
+  const named = records.map(metadataPath);
+  const text = Buffer.from(repomd(records));
+  const former = formerFiles(facts, named, now);
+  const { digest } = await files.store(REPOMD, text, { files: named, former });
+  await sign(context, repository, { text, digest }, files);
+  const outdated = Object.keys(facts?.former ?? {}).filter((path) => !named.includes(path) && !(path in former));
+  return { put: files.put, stored: files.stored, outdated };
+}
+
+/** What is stored on the way to a revision. */
+class Files {
+  readonly put: Put[] = [];
+  readonly stored: BlobStat[] = [];
+  readonly #store: Stores;
+  readonly leases: Leases;
+
+  constructor(store: Stores, leases: Leases) {
+    this.#store = store;
+    this.leases = leases;
+  }
+
+  add(path: string, stat: BlobStat, facts: Artifact['facts'] = {}): void {
+    this.stored.push(stat);
+    this.put.push({ path, replace: true, artifact: metadataFile(path, stat, facts) });
+  }
+
+  async store(path: string, bytes: Uint8Array, facts?: Artifact['facts']): Promise<BlobStat> {
+    const stat = await storeBytes(this.#store, bytes, this.leases);
+    this.add(path, stat, facts);
+    return stat;
+  }
+}
+
+/** Nobody else vouches for what we write ourselves. */
+const MADE_HERE: Verification = {
+  status: 'signature',
+  checks: [{ check: 'signature', result: 'passed', note: 'made here' }],
+};
+
+function metadataFile(path: string, { digest, size }: BlobStat, facts: Artifact['facts']): Artifact {
+  return {
+    digest,
+    size,
+    kind: 'file',
+    name: path.slice(path.lastIndexOf('/') + 1),
+    release: null,
+    channel: 'metadata',
+    source: 'metadata',
+    facts,
+    verification: MADE_HERE,
+  };
+}
+
+async function writeKind(
+  store: Stores,
+  repository: string,
+  kind: MetadataKind,
+  { list, facts, files }: { list: PackageList; facts: RepomdFacts | undefined; files: Files },
+): Promise<RepomdRecord> {
+  const compression = compressionFor(/-(el\d+)-/.exec(repository)?.[1] ?? '');
+  const previous = await openPrevious(store, repository, kind, facts);
+  const writer = await store.blobs.create();
+  try {
+    let position = 0;
+    const sink = async (bytes: Uint8Array): Promise<void> => {
+      await writer.writeAt(position, bytes);
+      position += bytes.byteLength;
+    };
+    const { copied: _, ...written } = await writeMetadata(kind, list, { compression, previous, sink });
+    const record = { type: kind, extension: COMPRESSION[compression].extension, ...written };
+    files.add(metadataPath(record), await commit(store, writer, files.leases));
+    return record;
+  } finally {
+    await writer.cancel();
+    await previous?.close();
+  }
+}
+
+/** The file of the published revision, whose parts are copied where they say the same. */
+async function openPrevious(
+  { blobs, catalog }: Stores,
+  repository: string,
+  kind: MetadataKind,
+  facts: RepomdFacts | undefined,
+): Promise<BlobReader | undefined> {
+  const path = facts?.files.find((each) => each.includes(`-${kind}.xml`));
+  const digest = path === undefined ? undefined : (await catalog.lookup(repository, path))?.artifact.digest;
+  if (digest === undefined) return undefined;
+  const [record, stored] = [await catalog.blob(digest), await blobs.stat(digest)];
+  const isProven = record?.stamp != null && stored?.stamp === record.stamp;
+  return isProven ? await blobs.open(digest) : undefined;
+}
+
+/** What a carried file's artifact keeps of it is what repomd.xml says of it. */
+function carriedRecord({ digest, size, facts }: Artifact): RepomdRecord {
+  const { carried, extension, openSize, openDigest } = facts as unknown as CarriedFacts;
+  const open = openSize === null || openDigest === null ? {} : { openSize, openDigest };
+  return { type: carried, extension, digest, size, ...open };
+}
+
+/** The key, and the signature over repomd.xml. */
+async function sign(
+  { catalog, repositoryKey, keys }: PackagesContext,
+  repository: string,
+  { text, digest }: { text: Buffer; digest: Digest },
+  files: Files,
+): Promise<void> {
+  const key = await repositoryKey();
+  await files.store(REPOSITORY_KEY_PATH, Buffer.from(key.publicKey));
+  for (const each of keys) {
+    await files.store(`${VENDOR_KEY_PREFIX}${each.fingerprint}`, await armoredKey(each));
+  }
+  // There is a date in a signature: one that still holds stays, so that nothing changes where nothing changed.
+  const signed = (await catalog.lookup(repository, SIGNATURE))?.artifact.facts;
+  if (signed?.signed === digest && signed.key === key.fingerprint) return;
+  const signature = Buffer.from(await key.signDetached(text));
+  await files.store(SIGNATURE, signature, { signed: digest, key: key.fingerprint });
+}
+
+/** Reads packages again of which the catalog has lost what repodata says of them. */
+async function refill({ blobs, catalog }: PackagesContext, missing: readonly Digest[]): Promise<void> {
+  for (const digest of missing) {
+    const reader = await blobs.open(digest);
+    try {
+      await catalog.recordPackages([(await readPackageFrom(reader, digest)).record]);
+    } finally {
+      await reader.close();
+    }
+  }
+}
+
+/** When what is named no longer was replaced; what was replaced long ago is dropped. */
+function formerFiles(facts: RepomdFacts | undefined, files: readonly string[], now: number): Record<string, number> {
+  const former: Record<string, number> = {};
+  for (const path of facts?.files ?? []) former[path] = now;
+  for (const [path, at] of Object.entries(facts?.former ?? {})) {
+    if (now - at < limits.packages.keepFormer) former[path] ??= at;
+  }
+  for (const path of files) delete former[path];
+  return former;
+}

@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdir, truncate, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { describe, type TestContext, test } from 'node:test';
+import { airlock, airlockJson } from '../support/cli.ts';
+import { tempDir } from '../support/temp-dir.ts';
+
+interface Refusal {
+  readonly error: { readonly code: string; readonly message: string };
+}
+
+/** The file, in a folder of its own. */
+async function configFile(t: TestContext, text: string): Promise<string> {
+  const file = path.join(await tempDir(t), 'airlock.yaml');
+  await writeFile(file, text);
+  return file;
+}
+
+async function assertRefused(file: string, message: RegExp): Promise<string> {
+  const { code, json } = await airlockJson<Refusal>(['--config', file, 'config', 'check']);
+  assert.equal(json.error.code, 'config.invalid');
+  assert.match(json.error.message, message);
+  assert.equal(code, 2);
+  return json.error.message;
+}
+
+describe('what a configuration may say', () => {
+  test('sections and keys with nothing behind them have their defaults', async (t) => {
+    const file = await configFile(t, 'log:\nprune:\n  grace:\nmemoryCache:\n');
+    const { code, stdout } = await airlock(['--config', file, 'config', 'print']);
+    assert.equal(code, 0);
+    assert.equal(stdout, (await airlock(['--config', await configFile(t, ''), 'config', 'print'])).stdout);
+    assert.match(stdout, /memoryCache: 32MiB[\s\S]*maxSize: 64MiB[\s\S]*grace: 1d/);
+  });
+
+  test('0 needs no unit', async (t) => {
+    const file = await configFile(t, 'memoryCache: 0\nprune: { grace: 0 }\n');
+    const { json } = await airlockJson<{ memoryCache: number; prune: { grace: number } }>([
+      '--config',
+      file,
+      'config',
+      'print',
+    ]);
+    assert.equal(json.memoryCache, 0);
+    assert.equal(json.prune.grace, 0);
+  });
+
+  test('what "config print" prints can be read, and prints the same', async (t) => {
+    const file = await configFile(t, 'memoryCache: 1000B\nprune: { grace: 0 }\nlog: { file: a.log, maxFiles: 9 }\n');
+    const { stdout } = await airlock(['--config', file, 'config', 'print']);
+    const again = await configFile(t, stdout);
+    assert.equal((await airlock(['--config', again, 'config', 'print'])).stdout, stdout);
+  });
+});
+
+describe('refused with its line', () => {
+  const cases: [what: string, text: string, message: RegExp][] = [
+    ['a size without a unit', '\nmemoryCache: 32\n', /airlock\.yaml:2: memoryCache: 32 is not a size; .*unit/],
+    ['a duration without a unit', 'prune:\n  grace: 5\n', /airlock\.yaml:2: prune\.grace: 5 is not a duration; .*unit/],
+    ['a negative size', 'memoryCache: -5MiB\n', /airlock\.yaml:1: memoryCache: "-5MiB" is not a size/],
+    ['a negative number', 'memoryCache: -5\n', /airlock\.yaml:1: memoryCache: -5 is not a size/],
+    [
+      'a cache larger than memory',
+      'memoryCache: 1048576TiB\n',
+      /airlock\.yaml:1: memoryCache: .* is too much; the most is/,
+    ],
+    ['a unit that is none', 'memoryCache: 1EiB\n', /airlock\.yaml:1: memoryCache: "1EiB" is not a size/],
+    ['a grace of centuries', 'prune: { grace: 999999d }\n', /airlock\.yaml:1: prune\.grace: .* is too long/],
+    ['a log kept in tiny files', 'log: { maxSize: 1KiB }\n', /airlock\.yaml:1: log\.maxSize: "1KiB" is too small/],
+    ['an alias of nothing', 'listen: 0.0.0.0:1\nlog: *nothing\n', /airlock\.yaml:2: there is no anchor &nothing/],
+    ['aliases of aliases', bomb(), /airlock\.yaml:1: Excessive alias count/],
+    ['no UTF-8', '', /it is not UTF-8/],
+    ['deep nesting', '['.repeat(500_000), /airlock\.yaml:1: /],
+  ];
+  for (const [what, text, message] of cases) {
+    test(what, async (t) => {
+      const file = await configFile(t, text);
+      if (what === 'no UTF-8') await writeFile(file, Buffer.from([0x6c, 0xff, 0xfe]));
+      assert.ok((await assertRefused(file, message)).length < 10_000);
+    });
+  }
+
+  test('several faults, in the order of their lines', async (t) => {
+    const text = 'prune:\n  grace: 5\nmemoryCache: 32\nlog:\n  leve: x\n  level: loud\nlisten: 4\n';
+    const message = await assertRefused(await configFile(t, text), /./);
+    const lines = [...message.matchAll(/airlock\.yaml:(\d+):/g)].map(([, line]) => Number(line));
+    assert.deepEqual(lines, [2, 3, 5, 6, 7]);
+  });
+});
+
+describe('what is no configuration file', () => {
+  test('a folder', async (t) => {
+    await assertRefused(await tempDir(t), /it is a folder/);
+  });
+
+  test('a folder in the place of the default file', async (t) => {
+    const data = await tempDir(t);
+    await mkdir(path.join(data, 'airlock.yaml'));
+    const { code, stderr } = await airlock(['--data', data, 'repo', 'list']);
+    assert.match(stderr, /error \(config\.invalid\): .*it is a folder/);
+    assert.equal(code, 2);
+  });
+
+  test('a named pipe, which nobody writes to', async (t) => {
+    const file = path.join(await tempDir(t), 'fifo');
+    execFileSync('mkfifo', [file]);
+    await assertRefused(file, /it is no regular file/);
+  });
+
+  test('a huge file, which is not read', async (t) => {
+    const file = await configFile(t, '');
+    await truncate(file, 3 * 2 ** 30);
+    await assertRefused(file, /it is larger than 1MiB/);
+  });
+
+  test('one that is not there', async (t) => {
+    const { code, stderr } = await airlock(['--config', path.join(await tempDir(t), 'no.yaml'), 'config', 'check']);
+    assert.match(stderr, /error \(file\.not-found\)/);
+    assert.equal(code, 3);
+  });
+});
+
+function bomb(): string {
+  const lines = ['a0: &a0 [x, x, x, x, x, x, x, x, x]'];
+  for (let number = 1; number < 8; number += 1) {
+    const alias = `*a${number - 1}`;
+    lines.push(`a${number}: &a${number} [${Array(9).fill(alias).join(', ')}]`);
+  }
+  return `${lines.join('\n')}\n`;
+}
