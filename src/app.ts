@@ -14,6 +14,7 @@ import { makeDirectory, syncDirectory } from './repo/blobs/durable.ts';
 import { ProcessLock } from './repo/blobs/process-lock.ts';
 import { SpaceReserve } from './repo/blobs/space-reserve.ts';
 import type { Catalog } from './repo/catalog/catalog.ts';
+import { translated } from './repo/catalog/node-sqlite.ts';
 import { DiskRevisionLog, type RevisionLog } from './repo/catalog/revision-log.ts';
 import { openSqliteCatalog } from './repo/catalog/sqlite.ts';
 import { openRepositoryKey } from './repo/formats/openpgp/repository-key.ts';
@@ -200,7 +201,7 @@ function lockServer(dataDir: string): ProcessLock {
 /** What every process holds that works on a data directory. */
 function shareDirectory(dataDir: string): Promise<ProcessLock> {
   return patiently(
-    () => ProcessLock.tryShare(catalogLock(dataDir)),
+    () => translated(catalogLock(dataDir), () => ProcessLock.tryShare(catalogLock(dataDir))),
     `The catalog of ${dataDir} is being made anew. Wait until that is done, and try again.`,
   );
 }
@@ -208,7 +209,7 @@ function shareDirectory(dataDir: string): Promise<ProcessLock> {
 /** Only while nobody else works on it. */
 function takeDirectory(dataDir: string): Promise<ProcessLock> {
   return patiently(
-    () => ProcessLock.tryAcquire(catalogLock(dataDir)),
+    () => translated(catalogLock(dataDir), () => ProcessLock.tryAcquire(catalogLock(dataDir))),
     `Other commands are working on ${dataDir}. Wait until they are done, or stop them, and try again.`,
   );
 }

@@ -40,6 +40,8 @@ const CODES = {
   'path.not-found': { exit: EXIT.notFound, http: 404 },
   'digest.not-found': { exit: EXIT.notFound, http: 404 },
   'key.not-found': { exit: EXIT.notFound, http: 404 },
+  'site.not-found': { exit: EXIT.notFound, http: 404 },
+  'bundle.not-found': { exit: EXIT.notFound, http: 404 },
 
   // what was read is not what it should be
   'release.unparsable': { exit: EXIT.unverified, http: 400 },
@@ -78,9 +80,25 @@ const CODES = {
   'catalog.inaccessible': { exit: EXIT.other, http: 500 },
   'catalog.newer-format': { exit: EXIT.unverified, http: 500 },
   'revision.damaged': { exit: EXIT.unverified, http: 500 },
+  'trust.none': { exit: EXIT.unverified, http: 500 },
+  'trust.invalid': { exit: EXIT.unverified, http: 500 },
+  'trust.missing': { exit: EXIT.unverified, http: 500 },
+  'trust.unsigned': { exit: EXIT.unverified, http: 500 },
+  'trust.rollback': { exit: EXIT.unverified, http: 500 },
+  'trust.expired': { exit: EXIT.unverified, http: 500 },
+  'trust.wrong-site': { exit: EXIT.unverified, http: 500 },
+  'trust.revoked': { exit: EXIT.unverified, http: 500 },
+  'trust.locked': { exit: EXIT.unverified, http: 500 },
+  'key.missing': { exit: EXIT.unverified, http: 500 },
+  'bundle.invalid': { exit: EXIT.unverified, http: 500 },
+  'bundle.newer-format': { exit: EXIT.unverified, http: 500 },
+  'receipt.invalid': { exit: EXIT.unverified, http: 500 },
 
   // it stopped half way, and can go on
   'source.lost': { exit: EXIT.incomplete, http: 502 },
+  'bundle.incomplete': { exit: EXIT.incomplete, http: 500 },
+  'bundle.base-missing': { exit: EXIT.incomplete, http: 500 },
+  'medium.full': { exit: EXIT.incomplete, http: 507 },
   interrupted: { exit: EXIT.incomplete, http: 503 },
 
   // it does not fit, or is not allowed
@@ -103,6 +121,16 @@ const CODES = {
   'http.precondition-failed': { exit: EXIT.refused, http: 412 },
   'http.range-not-satisfiable': { exit: EXIT.usage, http: 416 },
   'http.draining': { exit: EXIT.unreachable, http: 503 },
+
+  // what is fetched from elsewhere
+  'upstream.unreachable': { exit: EXIT.unreachable, http: 504 },
+  'upstream.failed': { exit: EXIT.unreachable, http: 502 },
+  'upstream.unauthorized': { exit: EXIT.unreachable, http: 502 },
+  'upstream.address-refused': { exit: EXIT.refused, http: 502 },
+  'upstream.unusable': { exit: EXIT.unverified, http: 502 },
+  'upstream.changed': { exit: EXIT.incomplete, http: 503 },
+  'proxy.refused': { exit: EXIT.refused, http: 403 },
+  'proxy.not-cached': { exit: EXIT.notFound, http: 504 },
 
   'storage.failed': { exit: EXIT.other, http: 500 },
   'output.failed': { exit: EXIT.other, http: 500 },

@@ -206,6 +206,98 @@ export const limits = {
     findings: 100,
   },
 
+  proxy: {
+    /** Waiting for a name to be looked up and a connection to stand, and then for the head of an answer. */
+    connectTimeout: 20_000,
+    answerTimeout: 60_000,
+    /** No byte from an upstream for this long. */
+    idleTimeout: 60_000,
+    redirects: 10,
+    /** Connections to one upstream, and how many of them are kept while nothing is asked. */
+    connections: 64,
+    idleConnections: 8,
+    headerBytes: 64 * KiB,
+    /** A body whose length nobody says. */
+    unknownSize: 64 * MiB,
+    /** A reader so far ahead of what is being fetched does not wait for it. */
+    ahead: 4 * MiB,
+    /** What is fetched at a time once readers are at several places. */
+    stretch: 32 * MiB,
+    /** Requests for one file at the same time. */
+    stretches: 9,
+    /** Files being fetched at the same time; further ones wait. */
+    fills: 64,
+    /** Checksum file beside an image; a page of a folder. */
+    document: 1 * MiB,
+    /** Between two rounds through all sources: at first, at most; and how often. */
+    retryDelay: 30_000,
+    maxRetryDelay: 3600_000,
+    attempts: 10,
+    /** A fill altogether. */
+    timeout: 10_800_000,
+    /** Health of a source: so many requests are looked at; so many failed ones make it left. */
+    window: 10,
+    failures: 6,
+    probeEvery: 15_000,
+    /** Paths that nobody has: how long that is believed, and how many are remembered. */
+    missingAge: 10_000,
+    missing: 10_000,
+    /** How long metadata is taken as current where its source does not say, and a listing. */
+    fresh: 60_000,
+    /** How long content may be served after it could last be asked for. */
+    stale: 30 * 24 * 3600_000,
+    /** What a source may say of that at most. */
+    freshMost: 24 * 3600_000,
+    /** How late it may be written down that something was used. */
+    usedEvery: 60_000,
+    /** Tunnels of the forward proxy. */
+    tunnels: 256,
+    tunnelIdle: 300_000,
+  },
+
+  trust: {
+    /** Files of TUF metadata, where the metadata above does not say how long they are. */
+    rootBytes: 512 * KiB,
+    timestampBytes: 16 * KiB,
+    snapshotBytes: 2 * MiB,
+    targetsBytes: 5 * MiB,
+    /** Roots that are stepped through at once. */
+    rotations: 1024,
+    /** Roles that a search for a target visits. */
+    delegations: 32,
+    /** A list of revocations. */
+    revocationsBytes: 5 * MiB,
+    /** How long what an export station signs is good: 180 days. */
+    validity: 180 * 24 * 3600_000,
+    /** How long what offline keys sign is good: two years. */
+    offlineValidity: 730 * 24 * 3600_000,
+    /** One bundle may move the time that a site knows to have passed ahead by so much. */
+    floorStep: 400 * 24 * 3600_000,
+    /** Keys of one role. */
+    signers: 32,
+  },
+
+  bundle: {
+    /** The list of all that a bundle holds. */
+    manifestBytes: 256 * MiB,
+    /** A receipt, with the digests of all that a site holds. */
+    receiptBytes: 256 * MiB,
+    volumes: 9999,
+    /** Longest file of a bundle on FAT32. */
+    fatFile: 4 * 1024 * MiB - 1,
+    /** Smallest volume that can be asked for. */
+    leastVolume: 1 * MiB,
+    /** Kept free on a medium beside a volume, for metadata and manifest, unless these are known to be larger. */
+    mediumReserve: 4 * MiB,
+    /** Folders that are looked into for bundles, and how deep. */
+    folders: 1000,
+    /** Stored blobs are written down together: after so many bytes, or so many blobs. */
+    recordBytes: 64 * MiB,
+    recordBlobs: 100,
+    /** Revision numbers of repositories and texts of reports that are kept. */
+    named: 20,
+  },
+
   config: {
     bytes: 1 * MiB,
     /** Faults that a message names. */

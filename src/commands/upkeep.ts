@@ -4,7 +4,8 @@ import { parseDuration } from '../config.ts';
 import { AirlockError, EXIT } from '../errors.ts';
 import type { LostRevision } from '../repo/catalog/revision-log.ts';
 import { quoteUnsafe } from '../repo/formats/quote.ts';
-import { deleteVersion, findDeletion } from '../repo/upkeep/delete-version.ts';
+import type { Relocated } from '../repo/packages/relocate.ts';
+import { type AffectedPackages, deleteVersion, findDeletion } from '../repo/upkeep/delete-version.ts';
 import { examine } from '../repo/upkeep/doctor.ts';
 import { prune, type Waiting } from '../repo/upkeep/prune.ts';
 import { describeDamage, verify } from '../repo/upkeep/verify.ts';
@@ -35,7 +36,7 @@ function deleteCommand(program: Command): void {
     .addHelpText('after', '\nExample:\n  airlock delete system software version 6.3.0-107.r1.el7');
   appAction<[string[], { version?: string; force?: boolean }]>(
     command,
-    async ({ catalog, makeRoom }, _session, words, flags) => {
+    async ({ catalog, makeRoom, ingest }, _session, words, flags) => {
       const said = readWords(words, { version: 'value', force: 'flag' });
       const version = Array.isArray(said.version) ? (said.version as readonly string[])[0] : flags.version;
       if (version === undefined)
@@ -43,21 +44,31 @@ function deleteCommand(program: Command): void {
       makeRoom();
       const deletion = await findDeletion(catalog, version);
       const list = deletion.entries.map(({ repository, path }) => `  ${quoteUnsafe(`${repository}/${path}`)}\n`);
-      const question = `${list.join('')}Delete ${quoteUnsafe(deletion.version)}, these ${list.length} files?`;
+      const also = deletion.packages.map(describePackages).map((line) => `  ${line}\n`);
+      const question = `${[...list, ...also].join('')}Delete ${quoteUnsafe(deletion.version)}, these ${list.length} files?`;
       if (!(await confirm(question, { force: said.force === true || flags.force === true }))) {
-        return { json: { version: deletion.version, removed: [], revisions: {} }, text: 'Nothing was deleted.' };
+        return {
+          json: { version: deletion.version, removed: [], packages: [], revisions: {} },
+          text: 'Nothing was deleted.',
+        };
       }
-      const deleted = await deleteVersion(catalog, deletion);
+      const deleted = await deleteVersion(await ingest(), deletion);
       const bytes = deleted.removed.reduce((sum, { size }) => sum + size, 0);
       return {
         json: deleted,
         text: [
           ...deleted.removed.map(({ repository, path }) => `✔ ${quoteUnsafe(`${repository}/${path}`)}`),
+          ...deleted.packages.map((each) => `✔ ${describePackages(each)}`),
           `Deleted ${quoteUnsafe(deleted.version)}. "airlock prune" frees its ${formatBytes(bytes)} after the grace period, "airlock prune --grace 0" at once; until then "airlock repo publish" can bring it back.`,
         ].join('\n'),
       };
     },
   );
+}
+
+function describePackages({ repository, removed, kept }: AffectedPackages): string {
+  const stay = kept === 0 ? '' : `; ${kept} that something else brought, too, stay`;
+  return `${removed.length} packages of ${repository}${stay}`;
 }
 
 function verifyCommand(program: Command): void {
@@ -67,28 +78,25 @@ function verifyCommand(program: Command): void {
     .option('--repair', 'also take what is damaged out of the published revisions')
     .option('--restart', 'begin anew')
     .addHelpText('after', '\nExample:\n  airlock verify');
-  appAction<[{ repair?: boolean; restart?: boolean }]>(
-    command,
-    async ({ blobs, catalog }, { signal, progress }, flags) => {
-      const report = await verify(blobs, catalog, { ...flags, signal, progress, now: Date.now });
-      const lines = report.damage.map(describeDamage);
-      const repaired = report.withdrawn.map((path) => `${quoteUnsafe(path)} was taken out of what is published.`);
-      for (const [name, revision] of Object.entries(report.revisions)) {
-        repaired.push(`${name} is at revision ${revision} now. Import what is missing to bring it back.`);
-      }
-      if (flags.repair === true && repaired.length === 0) repaired.push('Nothing had to be taken out.');
-      const resumed = report.resumed === 0 ? '' : ` (${report.resumed} more by a run before that was stopped)`;
-      return {
-        json: report,
-        text: [
-          ...lines,
-          ...repaired,
-          `Checked ${report.checked} blobs, ${formatBytes(report.bytes)}${resumed}: ${report.damage.length === 0 ? 'all are right' : `${report.damage.length} are damaged or missing`}.`,
-        ].join('\n'),
-        exitCode: report.damage.length === 0 ? EXIT.done : EXIT.unverified,
-      };
-    },
-  );
+  appAction<[{ repair?: boolean; restart?: boolean }]>(command, async ({ ingest }, { signal, progress }, flags) => {
+    const report = await verify(await ingest(), { ...flags, signal, progress, now: Date.now });
+    const lines = report.damage.map(describeDamage);
+    const repaired = report.withdrawn.map((path) => `${quoteUnsafe(path)} was taken out of what is published.`);
+    for (const [name, revision] of Object.entries(report.revisions)) {
+      repaired.push(`${name} is at revision ${revision} now. Import what is missing to bring it back.`);
+    }
+    if (flags.repair === true && repaired.length === 0) repaired.push('Nothing had to be taken out.');
+    const resumed = report.resumed === 0 ? '' : ` (${report.resumed} more by a run before that was stopped)`;
+    return {
+      json: report,
+      text: [
+        ...lines,
+        ...repaired,
+        `Checked ${report.checked} blobs, ${formatBytes(report.bytes)}${resumed}: ${report.damage.length === 0 ? 'all are right' : `${report.damage.length} are damaged or missing`}.`,
+      ].join('\n'),
+      exitCode: report.damage.length === 0 ? EXIT.done : EXIT.unverified,
+    };
+  });
 }
 
 function pruneCommand(program: Command): void {
@@ -101,7 +109,7 @@ function pruneCommand(program: Command): void {
       'keep what was deleted less than this ago: 0, 30min, 24h, 7d (default: prune.grace of the configuration)',
     )
     .addHelpText('after', '\nExample:\n  airlock prune --dry-run');
-  appAction<[{ dryRun?: boolean; grace?: string }]>(command, async (app, { signal }, flags) => {
+  appAction<[{ dryRun?: boolean; grace?: string }]>(command, async (app, { signal, progress }, flags) => {
     const { blobs, catalog, config } = app;
     const grace = flags.grace === undefined ? config.prune.grace : parseDuration(flags.grace);
     if (grace === undefined)
@@ -112,12 +120,20 @@ function pruneCommand(program: Command): void {
     const dryRun = flags.dryRun ?? false;
     if (!dryRun) app.makeRoom();
     const now = new Date();
-    const report = await prune(blobs, catalog, { dryRun, now, before: new Date(now.getTime() - grace), signal });
+    const before = new Date(now.getTime() - grace);
+    const report = await prune(blobs, catalog, { dryRun, now, before, signal, progress });
     const verb = dryRun ? 'Would free' : 'Freed';
     const lines = [`${verb} ${formatBytes(report.bytes)} in ${report.removed.length} blobs.`];
+    const copied = report.relocated.filter(({ how }) => how === 'copied');
+    if (copied.length > 0) lines.push(describeCopied(copied));
     if (report.waiting.since !== null) lines.push(describeWaiting(report.waiting, grace));
     return { json: { dryRun, ...report }, text: lines.join('\n') };
   });
+}
+
+function describeCopied(copied: readonly Relocated[]): string {
+  const bytes = copied.reduce((sum, { size }) => sum + size, 0);
+  return `${copied.length} packages of deleted images are still needed and got files of their own: ${formatBytes(bytes)}.`;
 }
 
 function describeWaiting({ blobs, bytes, since }: Waiting, grace: number): string {

@@ -4,7 +4,7 @@ import { copyFileSync, existsSync, mkdirSync } from 'node:fs';
 import { mkdir, readFile, realpath, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
-import { airlock, type CliResult, ended } from '../support/cli.ts';
+import { airlock, type CliResult, ended, startServer } from '../support/cli.ts';
 import { needs } from '../support/needs.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
@@ -86,6 +86,32 @@ describe('npm start', () => {
       });
     }
   }
+});
+
+describe('an idle server keeps small', () => {
+  const canReplace = typeof process.execve === 'function' ? {} : { skip: 'this Node.js has no process.execve' };
+
+  test('by a small nursery', canReplace, async (t) => {
+    const data = path.join(await tempDir(t), 'data');
+    const args = [path.join(root, 'bin', 'airlock.mjs'), '--data', data, 'serve', '--listen', '127.0.0.1:0'];
+    const env = { ...process.env, NODE_TEST_CONTEXT: undefined };
+    const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    t.after(() => child.kill('SIGKILL'));
+    const result = ended(child);
+    await addressOf(child, result);
+    assert.match(await readFile(`/proc/${child.pid}/cmdline`, 'utf8'), /\0--max-semi-space-size=4\0/);
+    child.kill('SIGTERM');
+    assert.equal((await result).code, 0);
+  });
+
+  test('by leaving out the HTTP client behind fetch', async (t) => {
+    const look = "process.on('exit', () => console.error('loaded', process.moduleLoadList.join()))";
+    const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(look)}`;
+    const { stop } = await startServer(t, path.join(await tempDir(t), 'data'), { env: { NODE_OPTIONS } });
+    const { stderr } = await stop();
+    assert.match(stderr, /loaded .*NativeModule _http_server/);
+    assert.doesNotMatch(stderr, /undici/);
+  });
 });
 
 describe('paths on the command line', () => {

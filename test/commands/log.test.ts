@@ -64,7 +64,7 @@ test('a server whose log disk is full goes on serving, ends, and says what it lo
   assert.equal((await fetch(`${url}/repos/found`)).status, 404);
   const { code, stderr } = await stop();
   assert.equal(code, 0);
-  assert.match(stderr, /^log\.file: .*server\.log: ENOSPC\. Lines are dropped until it can be written again\.\n$/);
+  assert.match(stderr, /^log\.file: .*server\.log: ENOSPC: lines are dropped until it can be written again\.\n$/);
   const lines = (await readFile(file, 'utf8')).trim().split('\n');
   const read = lines.flatMap((line) => {
     try {

@@ -106,7 +106,7 @@ test('a bar that is cut short shows the cursor again', needs('script=bsdutils'),
   const dir = await tempDir(t);
   const file = path.join(dir, 'large.bin');
   await writeFile(file, '');
-  await truncate(file, 4096 * 2 ** 20);
+  await truncate(file, 1024 * 2 ** 20);
   const terminal = inTerminal([
     ...['--data', path.join(dir, 'data'), 'import', 'file', '--repository', 'r', '--path', 'large.bin', file],
   ]);

@@ -61,7 +61,7 @@ export async function soundState(dataDir: string): Promise<State> {
       'files that nobody needs',
     );
     const blobs = await provenBlobs(dataDir, files);
-    const report = await verify(app.blobs, app.catalog, { ...quietly(), now: Date.now });
+    const report = await verify(await app.ingest(), { ...quietly(), now: Date.now });
     assert.deepEqual(report.damage, []);
     const { healthy, findings } = await examine(app.blobs, app.catalog, app.log, quietly().signal);
     const others = findings.filter(({ message }) => !/stored blobs are not in the catalog/.test(message));

@@ -17,6 +17,13 @@ test('a catalog that the disk does not give is no damaged one', needs('strace'),
     assert.match(stderr, /error \(storage\.failed\): The disk fails at the catalog \/.*catalog\.sqlite \(.*check it/);
     assert.doesNotMatch(stderr, /rebuild/);
   }
+  for (const when of ['6+', '9+', '15+', '25+']) {
+    const wrapper = injecting(dir, catalog, 'pread64', `error=EIO:when=${when}`);
+    const { code, stdout, stderr } = await runWith({ wrapper }, 'doctor');
+    if (code === 0) continue; // it reads less than that
+    assert.equal(code, 1, `${when}: ${stdout}${stderr}`);
+    assert.match(stderr, /error \(storage\.failed\)/);
+  }
   assert.equal((await run('doctor')).code, 0);
 });
 

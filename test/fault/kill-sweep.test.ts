@@ -7,9 +7,8 @@ import assert from 'node:assert/strict';
 import { cp, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { rebuild } from '../../src/app.ts';
+import { type App, rebuild } from '../../src/app.ts';
 import { isAirlockError } from '../../src/errors.ts';
-import type { Catalog } from '../../src/repo/catalog/catalog.ts';
 import { deleteVersion, findDeletion } from '../../src/repo/upkeep/delete-version.ts';
 import { prune } from '../../src/repo/upkeep/prune.ts';
 import { airlock, airlockJson } from '../support/cli.ts';
@@ -231,15 +230,15 @@ test('a further import, killed', needsTracing(), async (t) => {
   assert.ok(found.length >= 8);
 });
 
-async function deleteRelease(catalog: Catalog): Promise<void> {
-  await deleteVersion(catalog, await findDeletion(catalog, VERSION));
+async function deleteRelease(app: App): Promise<void> {
+  await deleteVersion(await app.ingest(), await findDeletion(app.catalog, VERSION));
 }
 
 test('delete, killed', needsTracing(), async (t) => {
   const { base } = await seeded(t, 'older', 'file');
   const again = (data: string) =>
-    withApp(data, async ({ catalog }) => {
-      await deleteRelease(catalog).catch((error: unknown) => {
+    withApp(data, async (app) => {
+      await deleteRelease(app).catch((error: unknown) => {
         if (!isAirlockError(error, 'release.not-found')) throw error; // it was done
       });
     });
@@ -254,10 +253,10 @@ test('delete, killed', needsTracing(), async (t) => {
 
 test('prune, killed', needsTracing(), async (t) => {
   const { base } = await seeded(t, 'older', 'file');
-  await withApp(base, ({ catalog }) => deleteRelease(catalog));
+  await withApp(base, deleteRelease);
   const again = (data: string) =>
     withApp(data, async ({ blobs, catalog }) => {
-      await prune(blobs, catalog, { before: new Date(), now: new Date(), dryRun: false, signal: quietly().signal });
+      await prune(blobs, catalog, { before: new Date(), now: new Date(), dryRun: false, ...quietly() });
     });
   // What is seen does not change; that the bytes are gone in the end is part of the state compared.
   const found = await sweep(t, { command: ['prune', '--grace', '0'], base, again, sample: 6 });

@@ -286,7 +286,7 @@ test('an import that fails leaves to others what they are about to publish', nee
 describe('a full disk', () => {
   const options = needsRoot('mount', 'strace');
   const FULL =
-    /error \(space\.insufficient\): No space left for .*\. Free some, for example with `airlock prune`, and try again\./;
+    /error \(space\.insufficient\): No space left for .*\. Free some, for example with `airlock prune --grace 0`, and try again\./;
 
   /** The disk is large enough for the reserve and the image. */
   async function onTinyDisk(t: TestContext): Promise<Scene & { disk: TinyDisk }> {
@@ -398,7 +398,7 @@ test('a failed fsync fails the import, whichever it is', needsTracing(), async (
     assertFailed(
       result,
       1,
-      /error \(storage\.failed\): The disk fails at \/.* \((disk I\/O error|EIO: i\/o error, fsync)\)/,
+      /error \(storage\.failed\): The disk fails at (the catalog )?\/.* \((disk I\/O error|EIO: i\/o error, fsync)\)/,
     );
     const failed = (await readTrace(log)).filter((call) => call.result.includes('INJECTED'));
     assert.deepEqual(

@@ -199,7 +199,7 @@ test('prune lets go in the catalog, then of the file, and then makes that durabl
     const data = path.join(dir, 'data');
     await trustingDirectory(data, stick);
     await importAgain(data, stick.file);
-    await withApp(data, async ({ catalog }) => deleteVersion(catalog, await findDeletion(catalog, VERSION)));
+    await withApp(data, async (app) => deleteVersion(await app.ingest(), await findDeletion(app.catalog, VERSION)));
     const trace = await traced(dir, data, 'prune', '--grace', '0');
     const gone = trace.under('unlink unlinkat', 'blobs/');
     assert.equal(gone.length, 3);

@@ -26,6 +26,7 @@ async function pruneAlways({ blobs, catalog }: App): Promise<void> {
         now: new Date(),
         dryRun: false,
         signal: new AbortController().signal,
+        progress: silent,
       })
     ).removed.length;
     await new Promise(setImmediate);

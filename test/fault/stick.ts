@@ -3,15 +3,9 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { addVendorKey } from '../../src/repo/formats/openpgp/vendor-keys.ts';
-import {
-  IMAGE_ISO,
-  imageIso,
-  makeSigner,
-  OLDER_PACKAGE_ISO,
-  packageIso,
-  publishFile,
-  type VendorSigner,
-} from '../media/vendor-site.ts';
+import { IMAGE_ISO, imageIso, makeSigner, publishFile, type VendorSigner } from '../media/vendor-site.ts';
+
+const OLDER_ISO = 'SSR-6.2.5-5.r2.el7.x86_64.ibu-v1.iso';
 
 export interface Stick {
   readonly dir: string;
@@ -30,13 +24,13 @@ export async function makeStick(dir: string, kilobytes = 40): Promise<Stick> {
   const signer = await makeSigner();
   await mkdir(dir, { recursive: true });
   await publishFile(dir, IMAGE_ISO, imageIso('6.3.0-107.r1.el7', {}, kilobytes), signer);
-  await publishFile(dir, OLDER_PACKAGE_ISO, packageIso('6.2.5', '5.r2.el7', 30), signer);
+  await publishFile(dir, OLDER_ISO, imageIso('6.2.5-5.r2.el7', {}, 30), signer);
   return {
     dir,
     file: path.join(dir, IMAGE_ISO),
-    older: path.join(dir, OLDER_PACKAGE_ISO),
+    older: path.join(dir, OLDER_ISO),
     paths: await digestsIn(dir, IMAGE_ISO, '6.3'),
-    olderPaths: await digestsIn(dir, OLDER_PACKAGE_ISO, '6.2'),
+    olderPaths: await digestsIn(dir, OLDER_ISO, '6.2'),
     signer,
   };
 }

@@ -7,6 +7,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import * as openpgp from 'openpgp';
 import tar from 'tar-stream';
+import { buildSigned } from '../repo/rpm/signed.ts';
 import { buildIso } from './iso-builder.ts';
 
 export const PACKAGE_ISO = '128T-6.2.6-15.sts.el7.OTP.v1.x86_64.iso';
@@ -22,6 +23,8 @@ export interface VendorSigner {
   readonly fingerprint: string;
   /** An armoured detached signature. */
   sign(bytes: Uint8Array): Promise<string>;
+  /** A detached signature as packages carry it. */
+  signBinary(bytes: Uint8Array): Promise<Uint8Array>;
 }
 
 export async function makeSigner(name = 'Example Vendor Release'): Promise<VendorSigner> {
@@ -33,15 +36,14 @@ export async function makeSigner(name = 'Example Vendor Release'): Promise<Vendo
   return {
     publicKey: publicKey.armor(),
     fingerprint: publicKey.getFingerprint().toUpperCase(),
-    sign: async (bytes) =>
-      String(
-        await openpgp.sign({
-          message: await openpgp.createMessage({ binary: bytes }),
-          signingKeys: privateKey,
-          detached: true,
-        }),
-      ),
+    sign: async (bytes) => String(await openpgp.sign({ ...(await detached(bytes)), format: 'armored' })),
+    signBinary: async (bytes) => (await openpgp.sign({ ...(await detached(bytes)), format: 'binary' })) as Uint8Array,
   };
+
+  async function detached(bytes: Uint8Array) {
+    const message = await openpgp.createMessage({ binary: bytes });
+    return { message, signingKeys: privateKey, detached: true } as const;
+  }
 }
 
 export interface VendorSite {
@@ -59,8 +61,8 @@ export interface VendorSite {
 export async function makeVendorSite(dir: string): Promise<VendorSite> {
   const signer = await makeSigner();
   const images: Record<string, Buffer> = {
-    [OLDER_PACKAGE_ISO]: packageIso('6.2.5', '5.r2.el7'),
-    [PACKAGE_ISO]: packageIso('6.2.6', '15.sts.el7'),
+    [OLDER_PACKAGE_ISO]: await packageIso('6.2.5', '5.r2.el7', signer),
+    [PACKAGE_ISO]: await packageIso('6.2.6', '15.sts.el7', signer),
     [IMAGE_ISO]: imageIso('6.3.0-107.r1.el7'),
     [IMAGE_TAR]: await imageTar('6.3.0-107.r1.el7'),
   };
@@ -88,12 +90,21 @@ export function filler(seed: string, bytes: number): Buffer {
   return Buffer.concat(parts).subarray(0, bytes);
 }
 
-export function packageIso(version: string, release: string, kilobytes = 300): Buffer {
+/** An image with one signed package. */
+export async function packageIso(
+  version: string,
+  release: string,
+  signer: VendorSigner,
+  kilobytes = 300,
+): Promise<Buffer> {
+  const archive = filler(`128T ${version}`, kilobytes * 1024);
+  const sign = (bytes: Buffer) => signer.signBinary(bytes);
+  const { file } = await buildSigned({ name: '128T', version, release, arch: 'x86_64', archive }, { dsa: sign });
   return buildIso(
     {
       '.discinfo': `128T ${version}-${release}\n`,
       '.treeinfo': `[general]\nversion = ${version}\n`,
-      Packages: { [`128T-${version}-${release}.x86_64.rpm`]: filler(`128T ${version}`, kilobytes * 1024) },
+      Packages: { [`128T-${version}-${release}.x86_64.rpm`]: file },
     },
     { volumeId: `128T-${version}`, joliet: true },
   ).image;

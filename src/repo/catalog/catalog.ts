@@ -7,6 +7,7 @@
 import type { BlobStat, Digest } from '../blobs/blob-store.ts';
 import type { Artifact, Place, RepositoryKind } from './artifact.ts';
 import type { PackageRecord, PackageText, Provide } from './packages.ts';
+import type { Pulled } from './pulled.ts';
 import type { RevisionHeader, RevisionLine } from './revision-log.ts';
 
 export interface Repository {
@@ -86,6 +87,8 @@ export interface Unreferenced {
   readonly size: number;
   /** When that began, as far as grace periods go. */
   readonly since: Date;
+  /** It has no bytes of its own. */
+  readonly isSlice: boolean;
 }
 
 /** What happens inside `Catalog.transaction`; not to be used after it. */
@@ -113,8 +116,14 @@ export interface CatalogTransaction {
    * was a slice is no longer taken as proven.
    */
   forgetBlob(digest: Digest): Promise<void>;
+  /** Keeps, or replaces, what was fetched for a path. Its blob is recorded; from then on it is held. */
+  keepPulled(pulled: Pulled): Promise<void>;
+  /** Lets go of what was fetched for a path. @returns false if there was nothing */
+  dropPulled(path: string): Promise<boolean>;
   /** Ends a lease that this catalog took (see Catalog.lease). */
   release(digest: Digest): Promise<void>;
+  /** As `Catalog.setMeta`, with the transaction. */
+  setMeta(key: string, value: string | undefined): Promise<void>;
   /**
    * Makes the next revision and publishes it. A change that changes nothing makes none, but for the first: an empty
    * repository has an empty revision 1, so that it is in the log. Once this has failed, the whole transaction fails.
@@ -177,7 +186,12 @@ export interface Catalog {
   /** What the published packages of a repository provide under a name. */
   provides(repository: string, name: string): Promise<Provide[]>;
 
-  /** Bytes and number of all recorded blobs. */
+  /** What was fetched for a path and is kept. */
+  pulled(path: string): Promise<Pulled | undefined>;
+  /** All that was fetched and is kept, in order of paths, from after `after` on. */
+  pulledPage(page: { readonly after?: string; readonly limit: number }): Promise<Pulled[]>;
+
+  /** Bytes and number of all recorded blobs that have bytes of their own: slices have none. */
   totals(): Promise<{ blobs: number; bytes: number }>;
 
   /**

@@ -186,7 +186,7 @@ export function translated<T>(file: string, work: () => T): T {
           { cause: error },
         );
       case SQLITE_IOERR:
-        throw hasRoom(file) ? failed(file, error) : full(file, error);
+        throw hasRoom(file) ? diskFailed(file, error) : full(file, error);
       case SQLITE_READONLY:
       case SQLITE_CANTOPEN:
         if (!hasRoom(file)) throw full(file, error);
@@ -204,12 +204,13 @@ export function translated<T>(file: string, work: () => T): T {
 function full(file: string, cause: unknown): AirlockError {
   return new AirlockError(
     'space.insufficient',
-    `No space left for the catalog ${file}. Free some, for instance with "airlock prune --grace 0", and try again.`,
+    `No space left for the catalog ${file}. Free some, for instance with "airlock prune --grace 0", and try again. If that finds no space either, move something else off this disk first; 1 MiB is enough.`,
     { cause },
   );
 }
 
-function failed(file: string, cause: unknown): AirlockError {
+/** The error for a disk that fails under a database. */
+export function diskFailed(file: string, cause: unknown): AirlockError {
   return new AirlockError(
     'storage.failed',
     `The disk fails at the catalog ${file} (${messageOf(cause)}). See that the disk is mounted, check it ("dmesg", its cable, its SMART values), and run the same command again.`,
@@ -230,7 +231,7 @@ function hasRoom(file: string): boolean {
 /** The error for a damaged database, or for a disk that cannot read it: SQLite calls both corruption. */
 export function corrupt(file: string, cause: unknown): AirlockError {
   const unreadable = readFailure(file);
-  if (unreadable !== undefined) return failed(file, unreadable);
+  if (unreadable !== undefined) return diskFailed(file, unreadable);
   return new AirlockError(
     'catalog.corrupt',
     `The catalog ${file} is damaged (${messageOf(cause)}). Stop the server and run "airlock doctor --rebuild-catalog": it is made anew from what is stored.`,

@@ -8,6 +8,7 @@ import { limits } from '../../limits.ts';
 import type { Digest } from '../blobs/blob-store.ts';
 import type { Catalog, Unreferenced } from './catalog.ts';
 import { forgetStrayPackages } from './packages.ts';
+import { pulledHolding } from './pulled.ts';
 import { damaged, nextAfter } from './rows.ts';
 import type { BlobsTable, Database } from './schema.ts';
 
@@ -61,9 +62,9 @@ export async function* prune(
       });
       await removeDoomed(parts, remove);
     }
-    for (const { digest, size, added_at, withdrawn_at } of rows) {
+    for (const { digest, size, added_at, withdrawn_at, container } of rows) {
       const since = new Date(Math.max(Number(added_at), Number(withdrawn_at ?? 0)));
-      yield { digest: digest as Digest, size: Number(size), since };
+      yield { digest: digest as Digest, size: Number(size), since, isSlice: container !== null };
     }
   }
   if (!dryRun) await parts.write.transaction().execute((db) => forgetStrayPackages(db, before.getTime()));
@@ -120,7 +121,7 @@ function unreferenced(
 ) {
   let query = db
     .selectFrom('blobs')
-    .select(['blobs.digest', 'blobs.size', 'blobs.added_at'])
+    .select(['blobs.digest', 'blobs.size', 'blobs.added_at', 'blobs.container'])
     .select(({ selectFrom }) =>
       selectFrom('artifacts')
         .innerJoin('entries', 'entries.artifact', 'artifacts.id')
@@ -132,6 +133,7 @@ function unreferenced(
   if (upTo !== undefined) query = query.where('blobs.digest', '<=', upTo);
   return query
     .where('blobs.added_at', '<=', before)
+    .where(({ not, exists }) => not(exists(pulledHolding(db))))
     .where(({ not, exists, selectFrom }) =>
       not(
         exists(

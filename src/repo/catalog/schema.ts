@@ -18,6 +18,7 @@ export interface Database {
   doomed: DoomedTable;
   packages: PackagesTable;
   provides: ProvidesTable;
+  pulled: PulledTable;
   meta: MetaTable;
 }
 
@@ -107,6 +108,16 @@ export interface ProvidesTable {
   /** rpm's comparison bits; 0 where no version is given. */
   flags: number;
   evr: string | null;
+}
+
+/** What was fetched from elsewhere and is kept (pulled.ts). */
+export interface PulledTable {
+  path: string;
+  digest: string;
+  size: number;
+  used_at: number;
+  /** As JSON. */
+  facts: string;
 }
 
 export interface MetaTable {
@@ -248,10 +259,25 @@ const packages = (string: RawBuilder<unknown>): Migration => ({
   },
 });
 
+const pulled = (string: RawBuilder<unknown>): Migration => ({
+  async up(db: Kysely<unknown>): Promise<void> {
+    await db.schema
+      .createTable('pulled')
+      .addColumn('path', string, (c) => c.primaryKey())
+      .addColumn('digest', string, (c) => c.notNull())
+      .addColumn('size', 'bigint', (c) => c.notNull())
+      .addColumn('used_at', 'bigint', (c) => c.notNull())
+      .addColumn('facts', string, (c) => c.notNull())
+      .execute();
+    await db.schema.createIndex('pulled_by_digest').on('pulled').column('digest').execute();
+  },
+});
+
 /** In order of their names; one that was released is never changed. */
 export function migrations(string: RawBuilder<unknown>): Record<string, Migration> {
   return {
     '0001-initial': initial(string),
     '0002-packages': packages(string),
+    '0003-pulled': pulled(string),
   };
 }

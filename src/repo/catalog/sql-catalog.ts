@@ -29,6 +29,7 @@ import {
   recordPackages,
 } from './packages.ts';
 import { type PruneOptions, prune, stranded } from './prune.ts';
+import { type Pulled, pulledAt, pulledPage } from './pulled.ts';
 import {
   olderThanLog,
   type PendingRevision,
@@ -54,7 +55,7 @@ import {
   toRepository,
 } from './rows.ts';
 import type { Database } from './schema.ts';
-import { NO_LOG, SqlTransaction } from './sql-transaction.ts';
+import { NO_LOG, SqlTransaction, setMeta } from './sql-transaction.ts';
 
 export interface SqlCatalogParts {
   /** Queries outside of transactions. */
@@ -322,10 +323,19 @@ export class SqlCatalog implements Catalog {
     return providesOf(this.#db, repository, name);
   }
 
+  pulled(path: string): Promise<Pulled | undefined> {
+    return isText(path) ? pulledAt(this.#db, path) : Promise.resolve(undefined);
+  }
+
+  pulledPage(page: { readonly after?: string; readonly limit: number }): Promise<Pulled[]> {
+    return pulledPage(this.#db, page);
+  }
+
   async totals(): Promise<{ blobs: number; bytes: number }> {
     const row = await this.#db
       .selectFrom('blobs')
       .select(({ fn }) => [fn.countAll().as('blobs'), fn.sum('size').as('bytes')])
+      .where('container', 'is', null)
       .executeTakeFirstOrThrow();
     return { blobs: Number(row.blobs), bytes: Number(row.bytes ?? 0) };
   }
@@ -454,11 +464,6 @@ async function first(findings: AsyncIterable<string>): Promise<string[]> {
 /** PostgreSQL refuses to compare anything with what can be in no text of it. */
 function isText(path: string): boolean {
   return !path.includes('\0');
-}
-
-async function setMeta(db: Kysely<Database>, key: string, value: string | undefined): Promise<void> {
-  await db.deleteFrom('meta').where('key', '=', key).execute();
-  if (value !== undefined) await db.insertInto('meta').values({ key, value }).execute();
 }
 
 /** Those of the revisions that were published, and not only another under the same number. */

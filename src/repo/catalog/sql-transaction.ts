@@ -2,13 +2,14 @@
  * A change of the catalog: publishing, and what goes with it. All or nothing.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import type { Transaction } from 'kysely';
+import type { Kysely, Transaction } from 'kysely';
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import type { BlobStat, Digest } from '../blobs/blob-store.ts';
 import type { Artifact, Place, RepositoryKind } from './artifact.ts';
 import type { BlobRecord, CatalogTransaction, Entry, Repository, RevisionChange } from './catalog.ts';
 import { repositoryName, repositoryPath, splitPath } from './names.ts';
+import { dropPulled, keepPulled, type Pulled } from './pulled.ts';
 import {
   type RevisionFile,
   type RevisionHeader,
@@ -124,8 +125,20 @@ export class SqlTransaction implements CatalogTransaction {
     await this.#db.deleteFrom('blobs').where('digest', '=', digest).execute();
   }
 
+  keepPulled(pulled: Pulled): Promise<void> {
+    return keepPulled(this.#db, pulled);
+  }
+
+  dropPulled(path: string): Promise<boolean> {
+    return dropPulled(this.#db, path);
+  }
+
   async release(digest: Digest): Promise<void> {
     await this.#db.deleteFrom('leases').where('digest', '=', digest).where('holder', '=', this.#holder).execute();
+  }
+
+  setMeta(key: string, value: string | undefined): Promise<void> {
+    return setMeta(this.#db, key, value);
   }
 
   async publish(name: string, change: RevisionChange): Promise<number> {
@@ -497,4 +510,10 @@ function pathConflict(repository: string, paths: readonly string[]): AirlockErro
     `${repository}/${paths[0]}${paths.length > 1 ? ` and ${paths.length - 1} more` : ''} already holds other bytes, and one path has one content. Delete what is there first, or use another name.`,
     { details: { repository, paths } },
   );
+}
+
+/** Keeps or forgets a small fact. */
+export async function setMeta(db: Kysely<Database>, key: string, value: string | undefined): Promise<void> {
+  await db.deleteFrom('meta').where('key', '=', key).execute();
+  if (value !== undefined) await db.insertInto('meta').values({ key, value }).execute();
 }

@@ -9,7 +9,8 @@ import { Kysely } from 'kysely';
 import { isAirlockError } from '../../errors.ts';
 import type { Catalog } from './catalog.ts';
 import { migrate } from './migrate.ts';
-import { connectSqlite, corrupt, translated } from './node-sqlite.ts';
+import { connectSqlite, corrupt, diskFailed, translated } from './node-sqlite.ts';
+import { readFailure } from './read-failure.ts';
 import type { RevisionLog } from './revision-log.ts';
 import { type Database, sqliteText } from './schema.ts';
 import { SqlCatalog } from './sql-catalog.ts';
@@ -54,20 +55,34 @@ export async function openSqliteCatalog(
       log,
       now: options.now ?? Date.now,
       version: () => translated(file, () => Number(dataVersion.get()?.data_version)),
-      check: () => checkDatabase(read.database),
+      check: () => checkDatabase(file, read.database),
       close: () => Promise.resolve(close()),
     });
     await catalog.cleanUp(options);
     return catalog;
   } catch (error) {
     // What looks like a newer format may be a flipped bit.
-    const damage = isAirlockError(error, 'catalog.newer-format') ? opened.flatMap(checkDatabase) : [];
-    close();
-    throw damage.length > 0 ? corrupt(file, error) : error;
+    const mayBeDamage = isAirlockError(error, 'catalog.newer-format');
+    try {
+      for (const database of mayBeDamage ? opened : []) {
+        if (checkDatabase(file, database).length > 0) throw corrupt(file, error);
+      }
+    } finally {
+      close();
+    }
+    throw error;
   }
 }
 
-function checkDatabase(database: DatabaseSync): string[] {
+/** @throws storage.failed if the disk does not give what is to be checked */
+function checkDatabase(file: string, database: DatabaseSync): string[] {
+  const findings = findingsIn(database);
+  const failure = findings.length > 0 ? readFailure(file) : undefined;
+  if (failure !== undefined) throw diskFailed(file, failure);
+  return findings;
+}
+
+function findingsIn(database: DatabaseSync): string[] {
   try {
     const rows = [
       ...database.prepare('PRAGMA integrity_check').all(),

@@ -113,7 +113,8 @@ export class LogSink implements LineSink {
     } catch (error) {
       this.#lost += count(lines);
       this.#isTorn ||= rest.length < length;
-      this.#complain(error);
+      this.#complain(error, 'lines are dropped until it can be written again');
+      this.#isFailing = true;
     }
     this.#size += length - rest.length;
   }
@@ -131,7 +132,7 @@ export class LogSink implements LineSink {
       this.#open(options.file);
       closeSync(old);
     } catch (error) {
-      this.#complain(error); // and goes on with the file it has
+      this.#complain(error, 'it cannot be set aside or opened anew, and goes on growing');
       this.#size = 0; // the next attempt comes when as much has been written again
     }
   }
@@ -147,11 +148,10 @@ export class LogSink implements LineSink {
   }
 
   /** Once for each time that it begins to fail, and only where there is another place to say it. */
-  #complain(error: unknown): void {
+  #complain(error: unknown, what: string): void {
     if (this.#isFailing || this.#options === undefined) return;
-    this.#isFailing = true;
     const why = systemCode(error) ?? String(error);
-    process.stderr.write(`log.file: ${this.#options.file}: ${why}. Lines are dropped until it can be written again.\n`);
+    process.stderr.write(`log.file: ${this.#options.file}: ${why}: ${what}.\n`);
   }
 }
 

@@ -1,12 +1,17 @@
 /**
- * `delete system software version`: takes a release, or one file of it, with its sidecars out of every repository. Its
- * bytes stay for the grace period of `prune`, and so long `repo publish` brings it back.
+ * `delete system software version`: takes a release, or one file of it, with its sidecars out of every repository, and with
+ * an image the packages that only it brought. Their bytes stay for the grace period of `prune`, and so long `repo publish`
+ * brings them back.
  */
 import { AirlockError } from '../../errors.ts';
+import type { Digest } from '../blobs/blob-store.ts';
 import type { Catalog, Entry } from '../catalog/catalog.ts';
 import { quote, quoteUnsafe } from '../formats/quote.ts';
 import { parseRelease } from '../formats/releases/release.ts';
 import { matchVersion } from '../formats/releases/same-release.ts';
+import { abandon, type Leases } from '../ingest/staging.ts';
+import { type PackagesContext, type PreparedChange, prepareChange, untilSettled } from '../packages/prepare-change.ts';
+import { broughtBy, withoutImages } from '../packages/without-images.ts';
 
 /** What a spelling means, and so what would go. */
 export interface Deletion {
@@ -14,11 +19,23 @@ export interface Deletion {
   readonly version: string;
   /** The release's files and their sidecars. */
   readonly entries: readonly Entry[];
+  /** Packages that came out of its images, by repository. */
+  readonly packages: readonly AffectedPackages[];
+}
+
+/** What happens to the packages of a repository when images go. */
+export interface AffectedPackages {
+  readonly repository: string;
+  /** Paths of those that nothing else brought. */
+  readonly removed: readonly string[];
+  /** How many stay, because another release or an import of their own brought them, too. */
+  readonly kept: number;
 }
 
 export interface DeletedVersion {
   readonly version: string;
   readonly removed: readonly { readonly repository: string; readonly path: string; readonly size: number }[];
+  readonly packages: readonly AffectedPackages[];
   /** The new published revision of each repository concerned. */
   readonly revisions: Readonly<Record<string, number>>;
 }
@@ -67,16 +84,51 @@ export async function findDeletion(catalog: Catalog, spelling: string): Promise<
     const all = await catalog.entriesOfVersion(vendor, version);
     for (const entry of all) if (isNamed(entry, named) || isSidecarOf(entry, named, all)) entries.push(entry);
   }
-  return { version: [...versions.keys()].join(', '), entries };
+  const packages = await affectedPackages(catalog, imagesOf(entries));
+  return { version: [...versions.keys()].join(', '), entries, packages };
+}
+
+function imagesOf(entries: readonly Entry[]): ReadonlySet<Digest> {
+  return new Set(entries.map(({ artifact }) => artifact.digest));
+}
+
+async function affectedPackages(catalog: Catalog, images: ReadonlySet<Digest>): Promise<AffectedPackages[]> {
+  const keep = withoutImages(images);
+  const affected: AffectedPackages[] = [];
+  for (const [repository, entries] of await broughtBy(catalog, images)) {
+    const gone = entries.filter((entry) => keep(entry) === 'withdrawn').map(({ path }) => path);
+    affected.push({ repository, removed: gone, kept: entries.length - gone.length });
+  }
+  return affected;
 }
 
 /**
  * Takes out what was found, but for paths that hold something else by now.
  * @throws release.not-found if nothing of it is left
  */
-export async function deleteVersion(catalog: Catalog, { version, entries }: Deletion): Promise<DeletedVersion> {
+export async function deleteVersion(context: PackagesContext, deletion: Deletion): Promise<DeletedVersion> {
+  const leases: Leases = new Set();
+  try {
+    return await untilSettled(() => deleteOnce(context, deletion, leases));
+  } catch (error) {
+    await abandon(context, leases);
+    throw error;
+  }
+}
+
+async function deleteOnce(
+  context: PackagesContext,
+  { version, entries }: Deletion,
+  leases: Leases,
+): Promise<DeletedVersion> {
+  const { catalog } = context;
   const byRepository = Object.groupBy(entries, (entry) => entry.repository);
   const revisions: Record<string, number> = {};
+  const images = imagesOf(entries);
+  const packages = await affectedPackages(catalog, images);
+  const edit = { reason: `delete ${version}`, keep: withoutImages(images) };
+  const changes: PreparedChange[] = [];
+  for (const { repository } of packages) changes.push(await prepareChange(context, { repository, ...edit }, leases));
   const removed = await catalog.transaction(async (tx) => {
     const gone: Entry[] = [];
     for (const [repository, list = []] of Object.entries(byRepository)) {
@@ -88,8 +140,10 @@ export async function deleteVersion(catalog: Catalog, { version, entries }: Dele
         gone.push(entry);
       }
       if (withdraw.length === 0) continue;
-      revisions[repository] = await tx.publish(repository, { reason: `delete ${version}`, withdraw });
+      revisions[repository] = await tx.publish(repository, { reason: edit.reason, withdraw });
     }
+    for (const change of changes) revisions[change.repository] = await change.publish(tx);
+    for (const digest of leases) await tx.release(digest);
     return gone;
   });
   if (removed.length === 0) {
@@ -101,6 +155,7 @@ export async function deleteVersion(catalog: Catalog, { version, entries }: Dele
   return {
     version,
     removed: removed.map(({ repository, path, artifact: { size } }) => ({ repository, path, size })),
+    packages,
     revisions,
   };
 }

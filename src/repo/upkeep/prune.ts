@@ -4,11 +4,14 @@
  */
 import type { BlobStore, Digest } from '../blobs/blob-store.ts';
 import type { Catalog } from '../catalog/catalog.ts';
-import { throwIfAborted } from '../ingest/staging.ts';
+import { type StagingOptions, throwIfAborted } from '../ingest/staging.ts';
+import { type Relocated, relocateSlices } from '../packages/relocate.ts';
 
 export interface PruneReport {
   readonly removed: readonly { readonly digest: Digest; readonly size: number }[];
   readonly bytes: number;
+  /** Packages of images that went, which something still needs. */
+  readonly relocated: readonly Relocated[];
   /** What nothing refers to either, but was deleted, or never referred to, too short a time ago. */
   readonly waiting: Waiting;
 }
@@ -20,13 +23,12 @@ export interface Waiting {
   readonly since: readonly [Date, Date] | null;
 }
 
-export interface PruneOptions {
+export interface PruneOptions extends StagingOptions {
   /** What was deleted, or never referred to, before this goes. */
   readonly before: Date;
   readonly now: Date;
   /** Only tell. */
   readonly dryRun: boolean;
-  readonly signal: AbortSignal;
 }
 
 /**
@@ -36,13 +38,23 @@ export interface PruneOptions {
 export async function prune(blobs: BlobStore, catalog: Catalog, options: PruneOptions): Promise<PruneReport> {
   const { before, dryRun, signal } = options;
   const removed: { digest: Digest; size: number }[] = [];
+  const relocated: Relocated[] = [];
   const remove = async (digest: Digest): Promise<void> => {
     throwIfAborted(signal);
     await blobs.delete(digest);
   };
-  for await (const { digest, size } of catalog.prune({ before, dryRun, remove })) {
-    throwIfAborted(signal);
-    removed.push({ digest, size });
+  const pass = async (): Promise<void> => {
+    for await (const { digest, size, isSlice } of catalog.prune({ before, dryRun, remove })) {
+      throwIfAborted(signal);
+      if (!isSlice) removed.push({ digest, size });
+    }
+  };
+  await pass();
+  if (!dryRun) {
+    for (const { digest } of await catalog.stranded(before)) {
+      for await (const each of relocateSlices(blobs, catalog, digest, options)) relocated.push(each);
+    }
+    await pass(); // images are free to go once nothing is a slice of them
   }
   // Left by a process that died between storing and recording. An import under way holds a lease.
   const planned = new Set(dryRun ? removed.map(({ digest }) => digest) : []);
@@ -52,7 +64,7 @@ export async function prune(blobs: BlobStore, catalog: Catalog, options: PruneOp
     if (dryRun ? !planned.has(digest) : await catalog.discard(digest, remove)) removed.push({ digest, size });
   }
   const bytes = removed.reduce((sum, { size }) => sum + size, 0);
-  return { removed, bytes, waiting: await waiting(catalog, options) };
+  return { removed, bytes, relocated, waiting: await waiting(catalog, options) };
 }
 
 async function waiting(catalog: Catalog, { before, now, signal }: PruneOptions): Promise<Waiting> {

@@ -10,7 +10,9 @@ import type { BlobStat, BlobStore, Digest } from '../blobs/blob-store.ts';
 import { digestOf } from '../blobs/digest-of.ts';
 import type { BlobRecord, Catalog, Entry } from '../catalog/catalog.ts';
 import { quoteUnsafe } from '../formats/quote.ts';
-import { heard, type StagingOptions, throwIfAborted } from '../ingest/staging.ts';
+import { abandon, heard, type Leases, type StagingOptions, throwIfAborted } from '../ingest/staging.ts';
+import { type PackagesContext, prepareChange, untilSettled } from '../packages/prepare-change.ts';
+import { moveSlice } from '../packages/relocate.ts';
 
 /** A blob that is wrong or gone, and what it takes down with it. */
 export interface Damage {
@@ -51,7 +53,8 @@ const STARTED = 'verify.started';
  * Interrupted, it goes on at the next call where it stopped, if that is not too long ago.
  * @throws interrupted
  */
-export async function verify(blobs: BlobStore, catalog: Catalog, options: VerifyOptions): Promise<VerifyReport> {
+export async function verify(context: PackagesContext, options: VerifyOptions): Promise<VerifyReport> {
+  const { blobs, catalog } = context;
   const since = options.restart === true ? undefined : await unfinished(catalog, options.now());
   if (since === undefined) await catalog.setMeta(STARTED, String(options.now()));
   const { bytes: total } = await catalog.totals();
@@ -63,6 +66,7 @@ export async function verify(blobs: BlobStore, catalog: Catalog, options: Verify
   try {
     for await (const record of records(catalog)) {
       throwIfAborted(options.signal);
+      if (record.within !== null) continue;
       if (since !== undefined && (await wasChecked(blobs, record, since))) {
         resumed += 1;
         options.progress.advance(record.size);
@@ -73,12 +77,17 @@ export async function verify(blobs: BlobStore, catalog: Catalog, options: Verify
       checked += 1;
       bytes += record.size;
     }
+    for await (const record of records(catalog)) {
+      throwIfAborted(options.signal);
+      const damage = record.within === null ? undefined : await verifySlice(blobs, catalog, record, options);
+      if (damage !== undefined) found.add(damage);
+    }
     await findLost(catalog, found, options.signal);
   } finally {
     options.progress.stop();
   }
   await catalog.setMeta(STARTED, undefined);
-  const repaired = options.repair === true ? await withdraw(catalog, options) : { withdrawn: [], revisions: {} };
+  const repaired = options.repair === true ? await withdraw(context, options) : { withdrawn: [], revisions: {} };
   return { checked, bytes, resumed, damage: found.all, ...repaired };
 }
 
@@ -161,6 +170,27 @@ async function verifyBlob(
     if (outcome !== 'changed') return outcome;
   }
   return undefined;
+}
+
+/**
+ * A slice is what it was if its image is. Where that is gone or wrong, other images may have the slice, too.
+ * @param record of a slice
+ */
+async function verifySlice(
+  blobs: BlobStore,
+  catalog: Catalog,
+  record: BlobRecord,
+  options: StagingOptions,
+): Promise<Damage | undefined> {
+  const container = record.within === null ? undefined : await catalog.blob(record.within.container);
+  const stored = container === undefined ? undefined : await blobs.stat(container.digest);
+  if (stored !== undefined && stored.stamp === container?.stamp) {
+    const stat = await blobs.stat(record.digest);
+    if (stat?.stamp === record.stamp) return undefined;
+  } else if (await moveSlice(blobs, catalog, record)) {
+    return undefined;
+  }
+  return await verifyBlob(blobs, catalog, record, options);
 }
 
 /** @throws interrupted; whatever is wrong with the blob or the disk under it is the verdict */
@@ -247,9 +277,10 @@ async function findLost(catalog: Catalog, found: Findings, signal: AbortSignal):
 
 /** Publishes, of every repository concerned, a revision without the paths whose blobs are gone. */
 async function withdraw(
-  catalog: Catalog,
+  context: PackagesContext,
   { signal }: VerifyOptions,
 ): Promise<Pick<VerifyReport, 'withdrawn' | 'revisions'>> {
+  const { catalog } = context;
   const lost: Entry[] = [];
   for await (const entry of catalog.lostEntries()) {
     throwIfAborted(signal);
@@ -258,17 +289,51 @@ async function withdraw(
   const withdrawn: string[] = [];
   const revisions: Record<string, number> = {};
   for (const [name, entries = []] of Object.entries(Object.groupBy(lost, ({ repository }) => repository))) {
-    await catalog.transaction(async (tx) => {
-      const remove: string[] = [];
-      for (const { path, artifact } of entries) {
-        // Imported again, or replaced, since it was found.
-        if ((await tx.blob(artifact.digest)) !== undefined) continue;
-        if ((await tx.lookup(name, path))?.artifact.digest === artifact.digest) remove.push(path);
-      }
-      if (remove.length === 0) return;
-      revisions[name] = await tx.publish(name, { reason: 'verify --repair', remove });
-      for (const path of remove) withdrawn.push(`${name}/${path}`);
-    });
+    const isRpm = (await catalog.repository(name))?.kind === 'rpm';
+    const done = isRpm ? await repairPackages(context, name, entries) : await takeOut(catalog, name, entries);
+    if (done === undefined) continue;
+    revisions[name] = done.revision;
+    for (const path of done.paths) withdrawn.push(`${name}/${path}`);
   }
   return { withdrawn, revisions };
+}
+
+interface Repaired {
+  readonly revision: number;
+  /** What is no longer published. */
+  readonly paths: readonly string[];
+}
+
+async function takeOut(catalog: Catalog, name: string, entries: readonly Entry[]): Promise<Repaired | undefined> {
+  return await catalog.transaction(async (tx) => {
+    const paths: string[] = [];
+    for (const { path, artifact } of entries) {
+      // Imported again, or replaced, since it was found.
+      if ((await tx.blob(artifact.digest)) !== undefined) continue;
+      if ((await tx.lookup(name, path))?.artifact.digest === artifact.digest) paths.push(path);
+    }
+    if (paths.length === 0) return undefined;
+    return { revision: await tx.publish(name, { reason: 'verify --repair', remove: paths }), paths };
+  });
+}
+
+/** Metadata that is lost is written again; it must not name packages that are. */
+async function repairPackages(context: PackagesContext, name: string, entries: readonly Entry[]): Promise<Repaired> {
+  const lost = new Set(entries.map(({ artifact }) => artifact.digest));
+  const leases: Leases = new Set();
+  const keep = ({ artifact }: Entry) => (lost.has(artifact.digest) ? 'gone' : artifact);
+  try {
+    const revision = await untilSettled(async () => {
+      const change = await prepareChange(context, { repository: name, reason: 'verify --repair', keep }, leases);
+      return await context.catalog.transaction(async (tx) => {
+        const number = await change.publish(tx);
+        for (const digest of leases) await tx.release(digest);
+        return number;
+      });
+    });
+    return { revision, paths: entries.filter(({ artifact }) => artifact.kind === 'rpm').map(({ path }) => path) };
+  } catch (error) {
+    await abandon(context, leases);
+    throw error;
+  }
 }

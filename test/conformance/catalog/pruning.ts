@@ -32,6 +32,7 @@ export function pruningChecks(check: Check): void {
   leaseChecks(check);
   interruptionChecks(check);
   discardChecks(check);
+  pulledChecks(check);
 }
 
 function referenceChecks(check: Check): void {
@@ -241,5 +242,29 @@ function discardChecks(check: Check): void {
       under.catalog.discard(testDigest(4), () => Promise.reject(new RangeError('on purpose'))),
       RangeError,
     );
+  });
+}
+
+function pulledChecks(check: Check): void {
+  check('what was fetched and is kept stays until it is let go', async (under) => {
+    const kept = { path: 'upstreams/a/x', digest: testDigest(1), size: 1, usedAt: new Date(5), facts: { etag: '"1"' } };
+    await under.catalog.transaction(async (tx) => {
+      await tx.recordBlob(testStat(1));
+      await tx.keepPulled(kept);
+      await tx.keepPulled({ ...kept, path: 'upstreams/a/y' });
+    });
+    assert.deepEqual(await under.catalog.pulled('upstreams/a/x'), kept);
+    assert.equal(await under.catalog.pulled('upstreams/a'), undefined);
+    assert.deepEqual(await pruned(under), { told: [], removed: [] });
+    await under.catalog.transaction(async (tx) => {
+      await tx.keepPulled({ ...kept, facts: {} });
+      assert.equal(await tx.dropPulled('upstreams/a/y'), true);
+      assert.equal(await tx.dropPulled('upstreams/a/y'), false);
+    });
+    assert.deepEqual(await under.catalog.pulledPage({ limit: 10 }), [{ ...kept, facts: {} }]);
+    assert.deepEqual(await under.catalog.pulledPage({ after: kept.path, limit: 10 }), []);
+    assert.deepEqual(await pruned(under), { told: [], removed: [] });
+    await under.catalog.transaction((tx) => tx.dropPulled(kept.path));
+    assert.deepEqual(await pruned(under), { told: [1], removed: [1] });
   });
 }

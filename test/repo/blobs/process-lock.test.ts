@@ -24,6 +24,38 @@ describe('a process lock', () => {
       again.release();
     }));
 
+  test("may be shared by any number, and is then nobody's alone", () =>
+    withDirectory(async (dir) => {
+      const file = path.join(dir, 'lock');
+      const shared: (ProcessLock | undefined)[] = [ProcessLock.tryShare(file), ProcessLock.tryShare(file)];
+      assert.ok(!shared.includes(undefined));
+      assert.equal(ProcessLock.tryAcquire(file), undefined);
+      const child = startChild(script, [file]);
+      assert.equal(await child.line(), 'busy');
+      await child.finish();
+      shared[0]?.release();
+      assert.equal(ProcessLock.tryAcquire(file), undefined);
+      shared.push(ProcessLock.tryShare(file));
+      assert.ok(shared[2], 'a failed attempt to have it alone leaves nothing behind');
+      for (const lock of shared) lock?.release();
+      const alone = ProcessLock.tryAcquire(file);
+      assert.ok(alone);
+      alone.release();
+      assert.deepEqual(await readdir(dir), ['lock']);
+    }));
+
+  test('that somebody has alone is not shared', () =>
+    withDirectory(async (dir) => {
+      const file = path.join(dir, 'lock');
+      const child = startChild(script, [file]);
+      assert.equal(await child.line(), 'held');
+      assert.equal(ProcessLock.tryShare(file), undefined);
+      await child.kill();
+      const lock = ProcessLock.tryShare(file);
+      assert.ok(lock);
+      lock.release();
+    }));
+
   test('leaves an empty file and nothing else', () =>
     withDirectory(async (dir) => {
       const lock = ProcessLock.tryAcquire(path.join(dir, 'lock'));

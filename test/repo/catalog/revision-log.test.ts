@@ -233,7 +233,9 @@ describe('a damaged revision file', () => {
     const file = log.begin({ ...header(1), format: 2 as 1 });
     file.close();
     file.keep();
-    await assert.rejects(read(log), failsWith('revision.damaged', /format/));
+    await assert.rejects(read(log), failsWith('catalog.newer-format', /newer Airlock/));
+    // It is not damaged, so it is not given up either.
+    await assert.rejects(log.mend(header(1).repository, 'nowhere'), failsWith('catalog.newer-format'));
   });
 });
 

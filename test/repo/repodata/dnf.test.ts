@@ -7,6 +7,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { importRepositoryKey, openRepositoryKey } from '../../../src/repo/formats/openpgp/repository-key.ts';
 import type { Compression } from '../../../src/repo/formats/repodata/compression.ts';
@@ -66,6 +67,8 @@ for (const compression of ['gzip', 'zstd'] as const) {
       const text = repoFile({ name: 'ssr', baseUrl, packageKeys: ['RPM-GPG-KEY-vendor'] });
       writeFileSync(path.join(work, 'repos', 'ssr.repo'), text);
 
+      // dnf counts the age of what it has in whole seconds.
+      const nextSecond = () => sleep(1100);
       const publish = async (versions: readonly string[], how: Compression = compression) => {
         rmSync(path.join(site, 'repodata'), { recursive: true, force: true });
         const packages = await writePackages(
@@ -75,9 +78,16 @@ for (const compression of ['gzip', 'zstd'] as const) {
         const repomd = Buffer.from(await writeRepodata(site, packages, how));
         const signature = await (await openRepositoryKey(work)).signDetached(repomd);
         writeFileSync(path.join(site, 'repodata', 'repomd.xml.asc'), signature);
+        await nextSecond();
       };
       const dnf = async (...args: string[]) => {
-        const options = ['-y', `--installroot=${root}`, `--setopt=reposdir=${work}/repos`, '--releasever=7'];
+        const options = [
+          '-y',
+          `--installroot=${root}`,
+          `--setopt=reposdir=${work}/repos`,
+          '--releasever=7',
+          '--disableplugin=local',
+        ];
         const more = [`--setopt=cachedir=${root}/cache`, '--setopt=install_weak_deps=0', '--setopt=tsflags=nocontexts'];
         return run('dnf', [...options, ...more, ...args], { env: { ...process.env, LC_ALL: 'C' } });
       };
@@ -97,6 +107,7 @@ for (const compression of ['gzip', 'zstd'] as const) {
       const file = path.join(site, 'repodata', 'repomd.xml');
       const good = readFileSync(file);
       writeFileSync(file, Buffer.concat([good, Buffer.from('\n')]));
+      await nextSecond();
       await assert.rejects(dnf('makecache'), /repomd\.xml GPG signature verification error/);
       writeFileSync(file, good);
       await dnf('makecache');

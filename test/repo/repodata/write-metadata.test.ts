@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, test } from 'node:test';
-import { gunzipSync } from 'node:zlib';
+import { crc32, gunzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { isAirlockError } from '../../../src/errors.ts';
 import { limits } from '../../../src/limits.ts';
 import type { Digest } from '../../../src/repo/blobs/blob-store.ts';
 import { COMPRESSION, type Compression } from '../../../src/repo/formats/repodata/compression.ts';
+import { crc32Joined } from '../../../src/repo/formats/repodata/crc32-joined.ts';
 import { readIndex } from '../../../src/repo/formats/repodata/member-index.ts';
 import { type METADATA_KINDS, metadataFrame } from '../../../src/repo/formats/repodata/metadata-kinds.ts';
 import type { PackageList } from '../../../src/repo/formats/repodata/write-metadata.ts';
@@ -49,6 +50,16 @@ async function membersOf({ bytes }: Written, compression: Compression): Promise<
   );
 }
 
+test('property: the CRC of two texts in a row', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 5000 }), fc.uint8Array({ maxLength: 5000 }), (first, second) => {
+      assert.equal(crc32Joined(crc32(first), crc32(second), second.length), crc32(Buffer.concat([first, second])));
+    }),
+  );
+  const zeros = Buffer.alloc(1 << 20);
+  assert.equal(crc32Joined(crc32('a'), crc32(zeros), zeros.length), crc32(Buffer.concat([Buffer.from('a'), zeros])));
+});
+
 for (const compression of BOTH) {
   describe(`metadata as ${compression}`, () => {
     test('is what its digests and sizes say', async () => {
@@ -58,11 +69,13 @@ for (const compression of BOTH) {
         const xml = xmlOf('filelists', packages);
         assert.equal(result.size, result.bytes.length);
         assert.equal(result.digest, sha256(result.bytes));
-        assert.equal(result.openSize, xml.length);
-        assert.equal(result.openDigest, sha256(xml));
+        const content = compression === 'gzip' ? gunzipSync(result.bytes) : xml;
+        assert.equal(result.openSize, content.length);
+        assert.equal(result.openDigest, sha256(content));
+        assert.deepEqual(content.subarray(0, xml.length), xml);
+        assert.match(content.toString('utf8', xml.length), /^(<!-- airlock [A-Za-z0-9+/=]+ [0-9a-f]{8} -->\n)?$/);
         const inside = Buffer.concat(await membersOf(result, compression));
         assert.deepEqual(inside, Buffer.concat(packages.map(({ fragments }) => fragments.filelists)));
-        if (compression === 'gzip') assert.deepEqual(gunzipSync(result.bytes), xml);
       }
     });
 

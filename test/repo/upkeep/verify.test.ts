@@ -53,7 +53,7 @@ test('what was found is told at once; interrupted there, the next run tells it a
     interruption.abort();
   };
   const options = { ...quietly(), signal: interruption.signal, progress: { ...silent, note } };
-  await assert.rejects(verify(app.blobs, app.catalog, options), { code: 'interrupted' });
+  await assert.rejects(verify(await app.ingest(), options), { code: 'interrupted' });
   await app.close();
   assert.equal(notes.length, 1);
   assert.match(notes[0] ?? '', /^✖ tools\/(one|two|three): sha256:[0-9a-f]{64} is damaged, kept in .*Import it again/);
@@ -120,7 +120,7 @@ for (const moment of ['before it is looked for', 'before it is opened', 'while i
         return reader;
       },
     };
-    const report = await verify(watched, catalog, quietly());
+    const report = await verify({ ...(await app.ingest()), blobs: watched }, quietly());
     assert.deepEqual(report.damage, []);
     assert.deepEqual(await catalog.totals(), { blobs: 0, bytes: 0 });
     assert.equal((await run('doctor')).code, 0);
@@ -146,7 +146,7 @@ test('a copy that was replaced while it was being hashed is looked at anew, not 
       return reader;
     },
   };
-  const report = await verify(watched, app.catalog, quietly());
+  const report = await verify({ ...(await app.ingest()), blobs: watched }, quietly());
   assert.deepEqual([report.damage, opened], [[], 2]);
   assert.equal(await readFile(blob, 'utf8'), 'right');
 });

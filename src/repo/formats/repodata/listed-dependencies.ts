@@ -1,52 +1,68 @@
-import { DEPENDENCY_KINDS, type Dependency, type DependencyKind, dependenciesOf } from '../rpm/dependencies.ts';
+import { type Dependency, type DependencyKind, dependenciesOf } from '../rpm/dependencies.ts';
 import type { Evr } from '../rpm/evr.ts';
 import { rpmvercmp } from '../rpm/evr.ts';
 import type { RpmFile } from '../rpm/rpm-file.ts';
+import { TAG } from '../rpm/tags.ts';
 
 /** A requirement that need not be met (RPMSENSE_MISSINGOK): how weak dependencies were written before rpm had them. */
 const MISSING_OK = 1 << 19;
 const LIBC = 'libc.so.6';
 
-export type ListedDependencies = Readonly<Record<DependencyKind, readonly Dependency[]>>;
-
 /**
- * The dependencies as repodata lists them, which is not all that a package says. Of the requirements, as createrepo_c has
- * it, these are left out: `rpmlib(…)`, which no package provides; the package's own files, if they are `primaryFiles`; what
- * it provides itself in the same words; repetitions; and all symbol versions of libc but the highest, which comes last.
+ * The dependencies of one kind as repodata lists them, one at a time, which is not all that a package says. Of the
+ * requirements, as createrepo_c has it, these are left out: `rpmlib(…)`, which no package provides; the package's own files,
+ * if they are `primaryFiles`; what it provides itself in the same words; repetitions; and all symbol versions of libc but
+ * the highest, which comes last. Requirements that need not be met are recommendations.
  * @param primaryFiles paths of the package's own files that stand in primary.xml
  * @throws as `dependenciesOf`
  */
-export function listedDependencies(rpm: RpmFile, primaryFiles: ReadonlySet<string>): ListedDependencies {
-  const lists: Record<DependencyKind, Dependency[]> = {
-    ...{ provides: [], requires: [], conflicts: [], obsoletes: [] },
-    ...{ recommends: [], suggests: [], supplements: [], enhances: [] },
-  };
-  for (const kind of DEPENDENCY_KINDS) {
-    if (kind !== 'requires') for (const dependency of dependenciesOf(rpm, kind)) lists[kind].push(dependency);
+export function* listedDependencies(
+  rpm: RpmFile,
+  kind: DependencyKind,
+  primaryFiles: ReadonlySet<string>,
+): Generator<Dependency, void, undefined> {
+  if (kind === 'requires') yield* withHighestLibc(listedRequirements(rpm, primaryFiles));
+  if (kind === 'recommends' && hasOptionalRequirements(rpm)) {
+    for (const dependency of listedRequirements(rpm, primaryFiles)) if (isOptional(dependency)) yield dependency;
   }
-  const { requires, recommends } = listedRequirements(rpm, lists.provides, primaryFiles);
-  return { ...lists, requires, recommends: [...recommends, ...lists.recommends] };
+  if (kind !== 'requires') yield* dependenciesOf(rpm, kind);
 }
 
-function listedRequirements(rpm: RpmFile, provides: readonly Dependency[], primaryFiles: ReadonlySet<string>) {
-  const provided = new Set(provides.map(wording));
+/** Requirements that are left, optional ones among them. */
+function* listedRequirements(rpm: RpmFile, primaryFiles: ReadonlySet<string>): Generator<Dependency, void, undefined> {
+  if (rpm.header.count(TAG.requireName) === 0) return;
+  const provided = new Set<string>();
+  for (const dependency of dependenciesOf(rpm, 'provides')) provided.add(wording(dependency));
   const seen = new Map<string, string>();
-  const [requires, recommends]: [Dependency[], Dependency[]] = [[], []];
-  let libc: Dependency | undefined;
   for (const dependency of dependenciesOf(rpm, 'requires')) {
     const { name } = dependency;
-    if (dependency.isRpmlib || primaryFiles.has(name) || provided.has(wording(dependency))) continue;
-    const words = `${wording(dependency)} ${dependency.pre}`;
+    const words = wording(dependency);
+    if (dependency.isRpmlib || primaryFiles.has(name) || provided.has(words)) continue;
     // Only the one before of the same name counts.
-    if (seen.get(name) === words) continue;
-    if ((dependency.flags & MISSING_OK) !== 0) recommends.push(dependency);
-    else if (name.startsWith(LIBC)) libc = higherSymbolVersion(libc, dependency);
-    else {
-      requires.push(dependency);
-      seen.set(name, words);
-    }
+    if (seen.get(name) === `${words} ${dependency.pre}`) continue;
+    if (!isOptional(dependency) && !name.startsWith(LIBC)) seen.set(name, `${words} ${dependency.pre}`);
+    yield dependency;
   }
-  return { requires: libc === undefined ? requires : [...requires, libc], recommends };
+}
+
+function* withHighestLibc(requirements: Iterable<Dependency>): Generator<Dependency, void, undefined> {
+  let libc: Dependency | undefined;
+  for (const dependency of requirements) {
+    if (isOptional(dependency)) continue;
+    if (dependency.name.startsWith(LIBC)) libc = higherSymbolVersion(libc, dependency);
+    else yield dependency;
+  }
+  if (libc !== undefined) yield libc;
+}
+
+function isOptional({ flags }: Dependency): boolean {
+  return (flags & MISSING_OK) !== 0;
+}
+
+function hasOptionalRequirements({ header }: RpmFile): boolean {
+  const flags = header.numbers(TAG.requireFlags);
+  for (let index = 0; index < flags.length; index += 1) if ((flags.at(index) & MISSING_OK) !== 0) return true;
+  return false;
 }
 
 /** What makes two dependencies the same: how they are written, so `1.0` and `0:1.0` are not. */

@@ -12,6 +12,8 @@ export interface Member {
   /** Bytes in the file, and when decompressed. */
   readonly length: number;
   readonly openLength: number;
+  /** CRC-32 of what it is when decompressed. */
+  readonly openCrc: number;
 }
 
 /** Where a member lies in the file. */
@@ -20,93 +22,62 @@ export interface PlacedMember extends Member {
 }
 
 export const KEY_BYTES = 16;
-const ENTRY_BYTES = KEY_BYTES + 8;
-/** Length of the whole index, at the end of each of its comments. */
-const TAIL_BYTES = 4;
+const ENTRY_BYTES = KEY_BYTES + 12;
 
-/**
- * The index that ends a metadata file: for each of its members the key (zeros for none), length and open length. It lies
- * in comments of the compression format, so readers skip it; the last one is found from the end of the file.
- */
-export function encodeIndex(members: readonly Member[], format: CompressionFormat): Buffer {
-  const entries = Buffer.alloc(members.length * ENTRY_BYTES);
-  for (const [index, { key, length, openLength }] of members.entries()) {
-    const at = index * ENTRY_BYTES;
-    if (key !== null) entries.write(key, at, KEY_BYTES, 'hex');
-    entries.writeUInt32LE(length, at + KEY_BYTES);
-    entries.writeUInt32LE(openLength, at + KEY_BYTES + 4);
+/** The index of a metadata file: for each of its members the key (zeros for none), length, open length and CRC. */
+export function encodeIndex(members: readonly Member[]): Buffer {
+  const index = Buffer.alloc(members.length * ENTRY_BYTES);
+  for (const [number, { key, length, openLength, openCrc }] of members.entries()) {
+    const at = number * ENTRY_BYTES;
+    if (key !== null) index.write(key, at, KEY_BYTES, 'hex');
+    index.writeUInt32LE(length, at + KEY_BYTES);
+    index.writeUInt32LE(openLength, at + KEY_BYTES + 4);
+    index.writeUInt32LE(openCrc, at + KEY_BYTES + 8);
   }
-  const step = entriesEach(format) * ENTRY_BYTES;
-  const starts = Array.from({ length: Math.max(1, Math.ceil(entries.length / step)) }, (_, index) => index * step);
-  const around = format.comment(new Uint8Array(TAIL_BYTES)).length;
-  const tail = Buffer.alloc(TAIL_BYTES);
-  tail.writeUInt32LE(entries.length + starts.length * around);
-  return Buffer.concat(
-    starts.map((start) => format.comment(Buffer.concat([entries.subarray(start, start + step), tail]))),
-  );
+  return index;
 }
 
 /**
  * Reads the index of a metadata file, and its end only.
- * @returns the groups by key; empty if the file was not written here, or not whole
+ * @returns the groups by key; empty if the file was not written here, or is not whole
  * @throws what the source throws
  */
 export async function readIndex(source: ByteSource, format: CompressionFormat): Promise<Map<GroupKey, PlacedMember[]>> {
-  const tail = await read(source, source.size - TAIL_BYTES - format.commentEnd, TAIL_BYTES);
-  const length = tail?.readUInt32LE() ?? 0;
-  if (length > limits.repodata.index) return new Map();
-  const index = await read(source, source.size - length, length);
-  const members = index === undefined ? undefined : decodeIndex(index, format);
-  const end = members?.reduce((sum, member) => sum + member.length, 0);
-  return members === undefined || end !== source.size - length ? new Map() : groups(members);
+  const found = await format.hiddenIn((length) => readFromEnd(source, length));
+  if (found === undefined || found.hidden.length % ENTRY_BYTES !== 0) return new Map();
+  const members = decodeIndex(found.hidden, format.opening.length);
+  const last = members.at(-1);
+  const end = last === undefined ? 0 : last.position + last.length;
+  return end === source.size - found.length ? groups(members) : new Map();
 }
 
-function decodeIndex(index: Buffer, format: CompressionFormat): Member[] | undefined {
-  const around = format.comment(new Uint8Array(TAIL_BYTES)).length;
-  const before = around - TAIL_BYTES - format.commentEnd;
-  const most = entriesEach(format) * ENTRY_BYTES;
-  const members: Member[] = [];
-  for (let at = 0; at < index.length; ) {
-    const length = Math.min(most, index.length - at - around);
-    if (length < 0 || length % ENTRY_BYTES !== 0) return undefined;
-    for (let entry = at + before; entry < at + before + length; entry += ENTRY_BYTES) {
-      members.push(decodeEntry(index, entry));
-    }
-    at += around + length;
+async function readFromEnd(source: ByteSource, length: number): Promise<Buffer | undefined> {
+  if (length > source.size || length > limits.repodata.index) return undefined;
+  const bytes = Buffer.alloc(length);
+  return (await source.readAt(bytes, source.size - length)) === length ? bytes : undefined;
+}
+
+function decodeIndex(index: Buffer, start: number): PlacedMember[] {
+  const members: PlacedMember[] = [];
+  let position = start;
+  for (let at = 0; at < index.length; at += ENTRY_BYTES) {
+    const key = index.toString('hex', at, at + KEY_BYTES);
+    const length = index.readUInt32LE(at + KEY_BYTES);
+    const [openLength, openCrc] = [index.readUInt32LE(at + KEY_BYTES + 4), index.readUInt32LE(at + KEY_BYTES + 8)];
+    members.push({ key: /^0*$/.test(key) ? null : key, length, openLength, openCrc, position });
+    position += length;
   }
-  return encodeIndex(members, format).equals(index) ? members : undefined;
+  return members;
 }
 
-function decodeEntry(index: Buffer, at: number): Member {
-  const key = index.toString('hex', at, at + KEY_BYTES);
-  return {
-    key: /^0*$/.test(key) ? null : key,
-    length: index.readUInt32LE(at + KEY_BYTES),
-    openLength: index.readUInt32LE(at + KEY_BYTES + 4),
-  };
-}
-
-function groups(members: readonly Member[]): Map<GroupKey, PlacedMember[]> {
+function groups(members: readonly PlacedMember[]): Map<GroupKey, PlacedMember[]> {
   const found = new Map<GroupKey, PlacedMember[]>();
-  let position = 0;
   for (const member of members) {
     const { key } = member;
-    if (key !== null) {
-      const group = found.get(key);
-      if (group === undefined) found.set(key, [{ ...member, position }]);
-      else group.push({ ...member, position });
-    }
-    position += member.length;
+    if (key === null) continue;
+    const group = found.get(key);
+    if (group === undefined) found.set(key, [member]);
+    else group.push(member);
   }
   return found;
-}
-
-function entriesEach(format: CompressionFormat): number {
-  return Math.floor((format.commentLimit - TAIL_BYTES) / ENTRY_BYTES);
-}
-
-async function read(source: ByteSource, position: number, length: number): Promise<Buffer | undefined> {
-  if (position < 0 || length === 0) return undefined;
-  const bytes = Buffer.alloc(length);
-  return (await source.readAt(bytes, position)) === length ? bytes : undefined;
 }

@@ -60,13 +60,15 @@ function primary(rpm: RpmFile, facts: RpmFacts, file: PackageFile, primaryFiles:
   for (const line of description(facts, file)) fragment.add(`  ${line}`);
   fragment.add('  <format>');
   for (const line of format(facts)) fragment.add(`    ${line}`);
-  const lists = listedDependencies(rpm, new Set(primaryFiles.map(({ path }) => path)));
+  const paths = new Set(primaryFiles.map(({ path }) => path));
   for (const kind of ORDER) {
-    const named = lists[kind].filter(({ name }) => name !== '');
-    if (lists[kind].length === 0) continue;
-    fragment.add(`    <rpm:${kind}>`);
-    for (const dependency of named) fragment.add(`      ${entryElement(dependency, kind)}`);
-    fragment.add(`    </rpm:${kind}>`);
+    let isEmpty = true;
+    for (const dependency of listedDependencies(rpm, kind, paths)) {
+      if (isEmpty) fragment.add(`    <rpm:${kind}>`);
+      isEmpty = false;
+      if (dependency.name !== '') fragment.add(`      ${entryElement(dependency, kind)}`);
+    }
+    if (!isEmpty) fragment.add(`    </rpm:${kind}>`);
   }
   for (const entry of primaryFiles) fragment.add(fileElement('    ', entry));
   fragment.add('  </format>');

@@ -1,13 +1,15 @@
 import { createHash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 import { AirlockError } from '../../../errors.ts';
 import { limits } from '../../../limits.ts';
 import type { ByteSource, Digest } from '../../blobs/blob-store.ts';
 import { COMPRESSION, type Compression, type CompressionFormat } from './compression.ts';
+import { crc32Joined } from './crc32-joined.ts';
 import { encodeIndex, type GroupKey, KEY_BYTES, type Member, type PlacedMember, readIndex } from './member-index.ts';
 import { type MetadataKind, metadataFrame } from './metadata-kinds.ts';
 
 /** Part of every key: change it with every change to what `packageFragments` or this file writes. */
-const FORMAT = 'airlock metadata 1';
+const FORMAT = 'airlock metadata 2';
 
 /** The packages of a repository, without holding them in memory. */
 export interface PackageList {
@@ -44,9 +46,9 @@ export interface WrittenMetadata {
  * Writes primary.xml, filelists.xml or other.xml, compressed. The bytes depend on the packages alone (and on the version
  * of the compressor), not on `previous`. Memory is bounded by `limits.repodata` and by the largest fragment.
  *
- * The file is many small compressed ones in a row. Where one ends and the next begins depends on the digests of the
- * packages there and nothing else, so a package more or less changes one of them. An index at the end, which readers skip,
- * tells by key what is in each.
+ * The file is made of many pieces, each compressed by itself. Where one ends and the next begins depends on the digests of
+ * the packages there and nothing else, so a package more or less changes one of them. An index at the end, which readers
+ * skip, tells by key what is in each.
  * @throws blob.damaged if a copied part of `previous` is not what its index says: what was written is of no use, and
  *   `previous` must be left out; internal if there are not as many packages as `count` says; what list, source and sink throw
  */
@@ -57,10 +59,10 @@ export async function writeMetadata(
 ): Promise<WrittenMetadata> {
   const format = COMPRESSION[compression];
   const known = previous === undefined ? new Map<GroupKey, PlacedMember[]>() : await readIndex(previous, format);
-  const output = new Output(sink);
+  const output = new Output(format, sink);
   try {
     const copied = await writeMembers(output, kind, packages, { format, previous, known });
-    return { ...(await output.end(format)), copied };
+    return { ...(await output.end()), copied };
   } finally {
     await output.settled();
   }
@@ -105,11 +107,21 @@ interface Pending {
   readonly key: GroupKey | null;
   /** Bytes of memory that it takes, about. */
   readonly weight: number;
-  readonly bytes: Promise<{ readonly packed: Uint8Array; readonly open: Uint8Array }>;
+  readonly bytes: Promise<Piece>;
+}
+
+interface Piece {
+  readonly packed: Uint8Array;
+  readonly open: Uint8Array;
+  readonly openCrc: number;
 }
 
 function compressed(open: Uint8Array, key: GroupKey | null, format: CompressionFormat): Pending {
-  return { key, weight: open.length, bytes: format.compress(open).then((packed) => ({ packed, open })) };
+  return {
+    key,
+    weight: open.length,
+    bytes: format.compress(open).then((packed) => ({ packed, open, openCrc: crc32(open) })),
+  };
 }
 
 function copiedFrom(previous: ByteSource, member: PlacedMember, format: CompressionFormat): Pending {
@@ -118,8 +130,9 @@ function copiedFrom(previous: ByteSource, member: PlacedMember, format: Compress
     try {
       if ((await previous.readAt(packed, member.position)) !== member.length) throw new Error('it is cut short');
       const open = await format.decompress(packed, member.openLength);
-      if (open.length === member.openLength) return { packed, open };
-      throw new Error('a part of it is too short');
+      const openCrc = crc32(open);
+      if (open.length === member.openLength && openCrc === member.openCrc) return { packed, open, openCrc };
+      throw new Error('a part of it has other content');
     } catch (cause) {
       const message = 'The repository metadata published before is damaged; write it again from its packages.';
       throw new AirlockError('blob.damaged', message, { cause, details: { position: member.position } });
@@ -130,6 +143,7 @@ function copiedFrom(previous: ByteSource, member: PlacedMember, format: Compress
 
 /** Writes members in order, a few of them under way. */
 class Output {
+  readonly #format: CompressionFormat;
   readonly #sink: MetadataTarget['sink'];
   readonly #pending: Pending[] = [];
   readonly #members: Member[] = [];
@@ -138,8 +152,10 @@ class Output {
   #weight = 0;
   #size = 0;
   #openSize = 0;
+  #openCrc = 0;
 
-  constructor(sink: MetadataTarget['sink']) {
+  constructor(format: CompressionFormat, sink: MetadataTarget['sink']) {
+    this.#format = format;
     this.#sink = sink;
   }
 
@@ -154,9 +170,13 @@ class Output {
     }
   }
 
-  async end(format: CompressionFormat): Promise<Omit<WrittenMetadata, 'copied'>> {
+  async end(): Promise<Omit<WrittenMetadata, 'copied'>> {
     while (this.#pending.length > 0) await this.#writeFirst();
-    await this.#write(encodeIndex(this.#members, format));
+    const content = { crc: this.#openCrc, size: this.#openSize };
+    const closing = this.#format.closing(encodeIndex(this.#members), content);
+    this.#openHash.update(closing.content);
+    this.#openSize += closing.content.length;
+    await this.#write(closing.bytes);
     return {
       size: this.#size,
       digest: `sha256:${this.#hash.digest('hex')}`,
@@ -173,12 +193,14 @@ class Output {
   async #writeFirst(): Promise<void> {
     const [first] = this.#pending;
     if (first === undefined) return;
-    const { packed, open } = await first.bytes;
+    const { packed, open, openCrc } = await first.bytes;
     this.#pending.shift();
     this.#weight -= first.weight;
     this.#openHash.update(open);
     this.#openSize += open.length;
-    this.#members.push({ key: first.key, length: packed.length, openLength: open.length });
+    this.#openCrc = crc32Joined(this.#openCrc, openCrc, open.length);
+    if (this.#members.length === 0) await this.#write(this.#format.opening);
+    this.#members.push({ key: first.key, length: packed.length, openLength: open.length, openCrc });
     await this.#write(packed);
   }
 

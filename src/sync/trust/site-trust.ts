@@ -1,0 +1,289 @@
+/**
+ * Whom a site trusts, and how far it has come.
+ *
+ * ```
+ * DATA/keys/trusted/root.json                      carried over by hand at first, then stepped forward by bundles
+ * DATA/keys/trusted/{timestamp,snapshot,targets,site}.json   of the newest bundle that landed
+ * DATA/keys/trusted/revocations.json               the newest list that was seen
+ * DATA/keys/trusted/state.json                     the site's name, and the time that is known to have passed
+ * DATA/keys/trusted/landed.json                    the newest bundle that landed: the high-water mark
+ * ```
+ *
+ * The mark also stands in the catalog, written with the transaction that publishes a bundle, and in the file after it. A
+ * file that is behind is healed; a catalog that is behind was restored, and nothing lands in it.
+ */
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { AirlockError } from '../../errors.ts';
+import { limits } from '../../limits.ts';
+import { makeDirectory, writeFileDurably } from '../../repo/blobs/durable.ts';
+import type { Catalog, CatalogTransaction } from '../../repo/catalog/catalog.ts';
+import { readSmallFile } from '../../repo/ingest/medium.ts';
+import { raisedFloor, timeNow } from './floor.ts';
+import { type Document, parseMetadata, requireSigned, sha256, signersOf } from './metadata.ts';
+import { NO_REVOCATIONS, parseRevocations, REVOCATIONS, type Revocations } from './revocations.ts';
+import { siteName } from './site-name.ts';
+import type { TrustedMetadata } from './workflow.ts';
+
+const stateSchema = z.object({
+  format: z.literal(1),
+  site: z.string().nullable(),
+  floor: z.iso.datetime().nullable(),
+});
+
+const markSchema = z.object({
+  format: z.literal(1),
+  /** Of landings here; what tells an older mark from a newer one. */
+  count: z.number().int().positive(),
+  site: z.string(),
+  sequence: z.number().int().positive(),
+  /** SHA-256 of the manifest, hexadecimal. */
+  manifest: z.string(),
+  /** Ids of the keys that sign for the site: another set means that they were rotated. */
+  keys: z.array(z.string()),
+  /** Published revisions after it. */
+  revisions: z.record(z.string(), z.number().int()),
+  at: z.iso.datetime(),
+});
+
+/** The newest bundle that landed. */
+export type Mark = z.infer<typeof markSchema>;
+
+export interface SiteTrustOptions {
+  readonly dataDir: string;
+  readonly catalog: Catalog;
+  readonly now: () => Date;
+}
+
+/** What `trust show` tells. */
+export interface TrustFacts {
+  readonly site: string | null;
+  readonly rootVersion: number;
+  readonly rootFingerprint: string;
+  readonly rootExpires: string;
+  readonly landed: Mark | null;
+  readonly revocations: number;
+}
+
+const MARK = 'bundles.landed';
+
+export class SiteTrust {
+  readonly #dir: string;
+  readonly #catalog: Catalog;
+  readonly #clock: () => Date;
+
+  constructor({ dataDir, catalog, now }: SiteTrustOptions) {
+    this.#dir = path.join(dataDir, 'keys', 'trusted');
+    this.#catalog = catalog;
+    this.#clock = now;
+  }
+
+  /**
+   * Trusts a root that was carried over by hand, and forgets what was verified under another one. The mark stays.
+   * @param options.site the site's name from now on
+   * @param options.restored lets a catalog that was restored from a backup go on from the mark in the file
+   * @returns the fingerprint, to compare with what the other side shows
+   * @throws trust.invalid, trust.unsigned, usage.invalid if another site name is bound
+   */
+  async add(bytes: Buffer, options: { site?: string; restored?: boolean } = {}): Promise<TrustFacts> {
+    const root = parseMetadata('root', bytes, 'The root file');
+    requireSigned(root.metadata, signersOf(root.signed, 'root'), 'The root file');
+    const state = await this.#state();
+    if (options.site !== undefined) siteName(options.site);
+    const landed = await this.#markFile();
+    if (options.site !== undefined && landed !== undefined && landed.site !== options.site) {
+      throw new AirlockError(
+        'usage.invalid',
+        `This is the site ${landed.site}: bundles for it have landed here. Use another data directory for ${options.site}.`,
+      );
+    }
+    await makeDirectory(this.#dir);
+    const former = await this.#read('root', limits.trust.rootBytes);
+    if (former === undefined || !former.equals(bytes)) {
+      for (const role of ['timestamp', 'snapshot', 'targets', 'site']) await rm(this.#file(role), { force: true });
+      await writeFileDurably(this.#file('root'), bytes);
+    }
+    const created = createdAt(root.signed.unrecognizedFields);
+    const floor = created === undefined ? state.floor : raise(state.floor, created);
+    await this.#writeState({ ...state, site: options.site ?? state.site, floor });
+    if (options.restored === true && landed !== undefined) await this.#catalog.setMeta(MARK, JSON.stringify(landed));
+    return await this.facts();
+  }
+
+  /** @throws trust.none */
+  async facts(): Promise<TrustFacts> {
+    const root = await this.root();
+    return {
+      site: await this.site(),
+      rootVersion: root.signed.version,
+      rootFingerprint: sha256(root.bytes),
+      rootExpires: root.signed.expires,
+      landed: (await this.mark()) ?? null,
+      revocations: (await this.revocations()).version,
+    };
+  }
+
+  /** @throws trust.none */
+  async root(): Promise<Document<'root'>> {
+    const bytes = await this.#read('root', limits.trust.rootBytes);
+    if (bytes !== undefined) return parseMetadata('root', bytes, this.#file('root'));
+    throw new AirlockError(
+      'trust.none',
+      'No root of trust is here. Carry the root file of the export station over by hand, and add it with "airlock trust add ROOT.json --site NAME".',
+    );
+  }
+
+  /** The site's name; null until one is bound. */
+  async site(): Promise<string | null> {
+    return (await this.#state()).site;
+  }
+
+  /** The time, never before what is proven to have passed. */
+  async now(): Promise<Date> {
+    const { floor } = await this.#state();
+    return timeNow(this.#clock(), floor === null ? undefined : new Date(floor));
+  }
+
+  /** The newest list that was seen. */
+  async revocations(): Promise<Revocations> {
+    const bytes = await readSmallFile(path.join(this.#dir, REVOCATIONS), limits.trust.revocationsBytes);
+    return bytes === undefined ? NO_REVOCATIONS : parseRevocations(bytes);
+  }
+
+  async keepRevocations(bytes: Buffer): Promise<void> {
+    await makeDirectory(this.#dir);
+    await writeFileDurably(path.join(this.#dir, REVOCATIONS), bytes);
+  }
+
+  /**
+   * The high-water mark, healed where a process died between its two places.
+   * @throws trust.locked if the catalog is older than the mark in the file
+   */
+  async mark(): Promise<Mark | undefined> {
+    const [inFile, inCatalog] = [await this.#markFile(), await this.#markInCatalog()];
+    if (inFile === undefined || (inCatalog !== undefined && inCatalog.count > inFile.count)) {
+      if (inCatalog !== undefined) await this.#writeMark(inCatalog);
+      return inCatalog;
+    }
+    if (inCatalog?.count === inFile.count) return inFile;
+    if (!(await this.#hasAll(inFile))) throw locked(inFile, inCatalog);
+    await this.#catalog.setMeta(MARK, JSON.stringify(inFile)); // the catalog was made anew from its revisions
+    return inFile;
+  }
+
+  /**
+   * What was verified before, for a workflow. A new root is kept at once, the rest by `landed`.
+   * @param site whose role is read and kept
+   */
+  trusted(site: string): TrustedMetadata & { readonly verified: ReadonlyMap<string, Buffer> } {
+    const verified = new Map<string, Buffer>();
+    const nameOf = (role: string) => (role === site ? 'site' : role);
+    return {
+      verified,
+      read: async (role) => {
+        const known = ['root', 'timestamp', 'snapshot', 'targets', site].includes(role);
+        return known ? (verified.get(role) ?? (await this.#read(nameOf(role), limits.trust.targetsBytes))) : undefined;
+      },
+      keep: async (role, bytes) => {
+        if (role === 'root') await writeFileDurably(this.#file('root'), bytes);
+        verified.set(role, bytes);
+      },
+    };
+  }
+
+  /** In the transaction that publishes a bundle. */
+  async recordLanding(tx: CatalogTransaction, mark: Mark): Promise<void> {
+    await tx.setMeta(MARK, JSON.stringify(mark));
+  }
+
+  /** After that transaction: what was verified is what is known from now on. @param created when the bundle was signed */
+  async landed(mark: Mark, verified: ReadonlyMap<string, Buffer>, created: Date): Promise<void> {
+    for (const role of ['targets', mark.site, 'snapshot', 'timestamp']) {
+      const bytes = verified.get(role);
+      if (bytes !== undefined) await writeFileDurably(this.#file(role === mark.site ? 'site' : role), bytes);
+    }
+    const state = await this.#state();
+    await this.#writeState({ ...state, site: mark.site, floor: raise(state.floor, created) });
+    await this.#writeMark(mark);
+  }
+
+  /** True if the catalog has every revision that there was when the mark was made. */
+  async #hasAll(mark: Mark): Promise<boolean> {
+    for (const [name, revision] of Object.entries(mark.revisions)) {
+      if (((await this.#catalog.repository(name))?.published ?? 0) < revision) return false;
+    }
+    return true;
+  }
+
+  async #markInCatalog(): Promise<Mark | undefined> {
+    const text = await this.#catalog.meta(MARK);
+    return text === undefined ? undefined : parseMark(text, 'the catalog');
+  }
+
+  async #markFile(): Promise<Mark | undefined> {
+    const bytes = await this.#read('landed', limits.trust.targetsBytes);
+    return bytes === undefined ? undefined : parseMark(bytes.toString('utf8'), this.#file('landed'));
+  }
+
+  async #writeMark(mark: Mark): Promise<void> {
+    await makeDirectory(this.#dir);
+    await writeFileDurably(this.#file('landed'), `${JSON.stringify(mark, undefined, 1)}\n`);
+  }
+
+  async #state(): Promise<z.infer<typeof stateSchema>> {
+    const bytes = await this.#read('state', limits.trust.targetsBytes);
+    if (bytes === undefined) return { format: 1, site: null, floor: null };
+    try {
+      return stateSchema.parse(JSON.parse(bytes.toString('utf8')));
+    } catch (cause) {
+      throw damaged(this.#file('state'), cause);
+    }
+  }
+
+  async #writeState(state: z.infer<typeof stateSchema>): Promise<void> {
+    await makeDirectory(this.#dir);
+    await writeFileDurably(this.#file('state'), `${JSON.stringify(state, undefined, 1)}\n`);
+  }
+
+  async #read(name: string, limit: number): Promise<Buffer | undefined> {
+    const file = this.#file(name);
+    return existsSync(file) ? await readSmallFile(file, limit, { otherwise: 'trust.invalid' }) : undefined;
+  }
+
+  #file(name: string): string {
+    return path.join(this.#dir, `${name}.json`);
+  }
+}
+
+/** When metadata says to have been made; undefined if it does not say. */
+export function createdAt(fields: Readonly<Record<string, unknown>>): Date | undefined {
+  const { created } = fields;
+  const date = typeof created === 'string' ? new Date(created) : undefined;
+  return date === undefined || Number.isNaN(date.getTime()) ? undefined : date;
+}
+
+function raise(floor: string | null, proven: Date): string {
+  return raisedFloor(floor === null ? undefined : new Date(floor), proven).toISOString();
+}
+
+function parseMark(text: string, where: string): Mark {
+  try {
+    return markSchema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw damaged(`The mark of the newest bundle in ${where}`, cause);
+  }
+}
+
+function damaged(what: string, cause: unknown): AirlockError {
+  return new AirlockError('trust.invalid', `${what} is damaged. Restore DATA/keys/trusted from a backup.`, { cause });
+}
+
+function locked(inFile: Mark, inCatalog: Mark | undefined): AirlockError {
+  return new AirlockError(
+    'trust.locked',
+    `Bundle ${inFile.sequence} has landed here, and the catalog knows ${inCatalog === undefined ? 'of none' : `only of ${inCatalog.sequence}`}: it was restored from a backup. Nothing is imported into it. Restore a newer backup; or, if there is none, run "airlock trust add ROOT.json --restored" and import a full bundle with a higher sequence.`,
+    { details: { landed: inFile.sequence, catalog: inCatalog?.sequence ?? null } },
+  );
+}
