@@ -212,6 +212,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     assert.equal(code, 5, stderr);
     assert.match(stderr, /error \(interrupted\): .*run the same command to go on/i);
     const { json: report } = await json<VerifyReport>('verify');
-    assert.deepEqual([report.checked, report.resumed], [2, 1]);
+    // The second one may still have been finished: the signal comes while it is being read.
+    assert.equal(report.checked + report.resumed, 3);
+    assert.ok(report.resumed === 1 || report.resumed === 2, `resumed ${report.resumed}`);
   });
 }
