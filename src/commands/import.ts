@@ -9,6 +9,7 @@ import { importFile } from '../repo/ingest/import-file.ts';
 import { importImage, isImageName } from '../repo/ingest/import-image.ts';
 import type { IngestOptions, IngestOutcome } from '../repo/ingest/ingest-file.ts';
 import type { PackagePolicy } from '../repo/packages/iso-packages.ts';
+import { importBundleCommand } from './bundle.ts';
 import { appAction, type Result, type Session } from './command.ts';
 import { formatBytes } from './format.ts';
 import { packagePolicy, platformCommand, rpmCommand } from './import-rpm.ts';
@@ -29,13 +30,14 @@ interface IsoFlags extends StrengthFlags {
   readonly verbose?: boolean;
 }
 
-/** `import iso`, `import rpm`, `import platform`, `import file`. */
+/** `import iso`, `import rpm`, `import platform`, `import file`, `import bundle`. */
 export function importCommands(program: Command): void {
   const parent = program.command('import').description('bring software into the repositories');
   isoCommand(parent);
   rpmCommand(parent);
   platformCommand(parent);
   fileCommand(parent);
+  importBundleCommand(parent);
 }
 
 function isoCommand(parent: Command): void {

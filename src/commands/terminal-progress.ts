@@ -44,8 +44,8 @@ function bar(stream: WriteStream): Progress {
     },
     stop,
     note(line) {
-      stop();
-      stream.write(`${escapeControls(line)}\n`);
+      // In the place of the bar, which draws itself again below.
+      stream.write(`${drawn === undefined ? '' : '\r\u001b[K'}${escapeControls(line)}\n`);
     },
   };
 }

@@ -5,15 +5,15 @@ import type { VendorKeyFacts } from '../repo/formats/openpgp/key-files.ts';
 import { addVendorKey, listVendorKeys, removeVendorKey } from '../repo/formats/openpgp/vendor-keys.ts';
 import { quote, quoteUnsafe } from '../repo/formats/quote.ts';
 import { readSmallFile } from '../repo/ingest/medium.ts';
+import type { TrustFacts } from '../sync/trust/site-trust.ts';
+import { siteTrust } from './bundle.ts';
 import { appAction } from './command.ts';
 
-/** `trust vendor-key add | list | remove`. */
+/** `trust add | show`, `trust vendor-key add | list | remove`. */
 export function trustCommands(program: Command): void {
-  const keys = program
-    .command('trust')
-    .description('whom this site trusts')
-    .command('vendor-key')
-    .description('OpenPGP keys of vendors');
+  const trust = program.command('trust').description('whom this site trusts');
+  rootCommands(trust);
+  const keys = trust.command('vendor-key').description('OpenPGP keys of vendors');
 
   const add = keys
     .command('add')
@@ -52,6 +52,42 @@ export function trustCommands(program: Command): void {
     await removeVendorKey(dataDir, fingerprint);
     return { json: { removed: fingerprint }, text: `${fingerprint} is trusted no longer.` };
   });
+}
+
+function rootCommands(trust: Command): void {
+  const add = trust
+    .command('add')
+    .argument('<file>', 'the root file of an export station ("airlock keys export-root"), carried over by hand')
+    .option('--site <name>', 'the name of this site')
+    .option('--restored', 'go on in a catalog that was restored from a backup')
+    .description('trust the bundles of an export station; compare the fingerprint with the one shown there')
+    .addHelpText('after', '\nExample:\n  airlock trust add root.json --site north');
+  appAction<[string, { site?: string; restored?: boolean }]>(add, async (app, _session, file, flags) => {
+    const bytes = await readSmallFile(file, limits.trust.rootBytes, { otherwise: 'trust.invalid' });
+    if (bytes === undefined) throw new AirlockError('file.not-found', `There is no file ${quoteUnsafe(file)}.`);
+    const facts = await siteTrust(app).add(bytes, flags);
+    return {
+      json: facts,
+      text: `${describeTrust(facts)}\nCompare the fingerprint with what "airlock keys show" says on the export station.`,
+    };
+  });
+
+  const show = trust
+    .command('show')
+    .description('show the root of trust, and the newest bundle that landed')
+    .addHelpText('after', '\nExample:\n  airlock trust show');
+  appAction(show, async (app) => {
+    const facts = await siteTrust(app).facts();
+    return { json: facts, text: describeTrust(facts) };
+  });
+}
+
+function describeTrust({ site, rootVersion, rootFingerprint, rootExpires, landed }: TrustFacts): string {
+  return [
+    `Root ${rootVersion}, until ${rootExpires.slice(0, 10)}, fingerprint ${rootFingerprint}`,
+    site === null ? 'This site has no name yet: the first bundle gives it one.' : `This site is called ${site}.`,
+    landed === null ? 'No bundle has landed yet.' : `Bundle ${landed.sequence} landed on ${landed.at.slice(0, 10)}.`,
+  ].join('\n');
 }
 
 function describe({ fingerprint, userIds, algorithm, expires, revoked }: VendorKeyFacts): string {

@@ -47,7 +47,7 @@ export async function moveSlice(blobs: BlobStore, catalog: Catalog, slice: BlobR
     for (const { within } of origins) {
       if (within === null || within.container === slice.within?.container) continue;
       const record = await catalog.lease(within.container);
-      const stored = record === undefined ? undefined : await blobs.stat(within.container);
+      const stored = record === undefined ? undefined : await blobs.stat(within.container).catch(() => undefined);
       if (record === undefined || stored === undefined || stored.stamp !== record.stamp) continue;
       const stat = sliceStat(stored, { ...slice, start: within.start });
       await catalog.transaction(async (tx) => {

@@ -183,10 +183,9 @@ async function verifySlice(
   options: StagingOptions,
 ): Promise<Damage | undefined> {
   const container = record.within === null ? undefined : await catalog.blob(record.within.container);
-  const stored = container === undefined ? undefined : await blobs.stat(container.digest);
-  if (stored !== undefined && stored.stamp === container?.stamp) {
-    const stat = await blobs.stat(record.digest);
-    if (stat?.stamp === record.stamp) return undefined;
+  const stamp = container === undefined ? undefined : await stampOf(blobs, container.digest);
+  if (stamp !== undefined && stamp === container?.stamp) {
+    if ((await stampOf(blobs, record.digest)) === record.stamp) return undefined;
   } else if (await moveSlice(blobs, catalog, record)) {
     return undefined;
   }

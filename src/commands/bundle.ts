@@ -1,0 +1,115 @@
+/** `bundle inspect | verify`, and `import bundle`. */
+import path from 'node:path';
+import type { Command } from 'commander';
+import type { App } from '../app.ts';
+import { EXIT } from '../errors.ts';
+import { writeFileDurably } from '../repo/blobs/durable.ts';
+import { quoteUnsafe } from '../repo/formats/quote.ts';
+import { type ImportBundleReport, importBundle } from '../sync/bundle/import-bundle.ts';
+import { type InspectedBundle, inspectBundles, verifyVolumes } from '../sync/bundle/inspect-bundle.ts';
+import { reportPage } from '../sync/bundle/report-page.ts';
+import { SiteTrust } from '../sync/trust/site-trust.ts';
+import { appAction } from './command.ts';
+import { formatBytes } from './format.ts';
+
+export function bundleCommands(program: Command): void {
+  const bundle = program.command('bundle').description('look at bundles on media');
+
+  const inspect = bundle
+    .command('inspect')
+    .argument('<dirs...>', 'folders of bundles, or folders that hold them')
+    .description('say what a medium holds, and whether this site would take it')
+    .addHelpText('after', '\nExample:\n  airlock bundle inspect /media/stick');
+  appAction<[string[]]>(inspect, async (app, _session, dirs) => {
+    const found = await inspectBundles(siteTrust(app), dirs);
+    return { json: found, text: found.map(describeInspected).join('\n\n') };
+  });
+
+  const verify = bundle
+    .command('verify')
+    .argument('<dirs...>', 'folders of bundles, or folders that hold them')
+    .option('--accept-expired', 'go on though the signatures have expired')
+    .description('check the signatures of the newest bundle, and read every volume')
+    .addHelpText('after', '\nExample:\n  airlock bundle verify /media/disc1 /media/disc2');
+  appAction<[string[], { acceptExpired?: boolean }]>(verify, async (app, { signal, progress }, dirs, flags) => {
+    const report = await verifyVolumes(siteTrust(app), dirs, {
+      signal,
+      progress,
+      acceptExpired: flags.acceptExpired ?? false,
+    });
+    const statuses = new Set(report.volumes.map(({ status }) => status));
+    return {
+      json: report,
+      text: [
+        ...report.volumes.map(
+          ({ name, where, status }) =>
+            `${status === 'good' ? '✔' : '✖'} ${name}: ${status}${where === null ? '' : ` (${quoteUnsafe(where)})`}`,
+        ),
+        `${report.bundle}: ${statuses.has('damaged') || statuses.has('missing') ? `write again what is damaged or missing: airlock export --site ${report.site} --resume --to DIR` : 'all is well'}`,
+      ].join('\n'),
+      exitCode: statuses.has('damaged') ? EXIT.unverified : statuses.has('missing') ? EXIT.incomplete : EXIT.done,
+    };
+  });
+}
+
+/** `import bundle` */
+export function importBundleCommand(parent: Command): void {
+  const command = parent
+    .command('bundle')
+    .argument('<dirs...>', 'folders of a bundle, or folders that hold it or some of it')
+    .description('take in a bundle from an export station: all of it, or nothing')
+    .option('--accept-expired', 'take it though its signatures have expired; the report says so')
+    .option('--report <file>', 'also write the report as a page to print (HTML)')
+    .addHelpText('after', '\nExample:\n  airlock import bundle /media/stick');
+  appAction<[string[], { acceptExpired?: boolean; report?: string }]>(
+    command,
+    async (app, { signal, progress }, dirs, flags) => {
+      const context = { packages: await app.ingest(), trust: siteTrust(app), now: () => new Date() };
+      const report = await importBundle(context, dirs, {
+        signal,
+        progress,
+        acceptExpired: flags.acceptExpired ?? false,
+      });
+      if (flags.report !== undefined) await writeFileDurably(path.resolve(flags.report), reportPage(report));
+      return { json: report, text: describeImport(report).join('\n') };
+    },
+  );
+}
+
+export function siteTrust({ dataDir, catalog }: App): SiteTrust {
+  return new SiteTrust({ dataDir, catalog, now: () => new Date() });
+}
+
+function describeInspected(found: InspectedBundle): string {
+  const { bundle, site, created, committed, base, repositories, volumes, bytes, trust } = found;
+  const missing = volumes.filter(({ where }) => where === null).map(({ name }) => name);
+  return [
+    `${bundle} for the site ${site}, made on ${created.slice(0, 10)}${committed ? '' : ' (not finished: COMMIT is missing)'}`,
+    ...repositories.map(({ name, entries }) => `  ${name}: ${entries} files`),
+    `  ${volumes.length} volumes, ${formatBytes(bytes)}${base === null ? '' : `, rests on sequence ${base}`}`,
+    ...(missing.length === 0 ? [] : [`  not here: ${missing.join(', ')}`]),
+    trust.ok
+      ? `  signed by a trusted key, until ${trust.expires.slice(0, 10)}${trust.landed ? '; it has landed here already' : ''}`
+      : `  this site would refuse it (${trust.code}): ${trust.message}`,
+  ].join('\n');
+}
+
+function describeImport(report: ImportBundleReport): string[] {
+  const { bundle, outcome, signatures, boundSite, site, blobs, repositories, revoked, volumes } = report;
+  return [
+    ...(boundSite ? [`This site is now called ${site}: the first bundle names it.`] : []),
+    `✔ ${bundle}${outcome === 'present' ? ' is here already: nothing to do' : ''}, signed by ${signatures.keys.map((key) => key.slice(0, 16)).join(', ')}`,
+    ...signatures.acceptedExpired.map((name) => `  warning: ${name} has expired, and was accepted because you said so`),
+    ...volumes.map(({ name, where }) => `  from ${name} at ${quoteUnsafe(where)}`),
+    ...repositories.map(({ repository, revision, added, replaced, unchanged }) => {
+      return `  ${repository}, revision ${revision}: ${added.length} new, ${replaced.length} replaced, ${unchanged} unchanged`;
+    }),
+    ...repositories.flatMap(({ repository, added, replaced }) => [
+      ...added.map(({ path: at, size }) => `    + ${quoteUnsafe(`${repository}/${at}`)} (${formatBytes(size)})`),
+      ...replaced.map(({ path: at }) => `    ~ ${quoteUnsafe(`${repository}/${at}`)}`),
+    ]),
+    ...revoked.map(({ repository, path: at }) => `  revoked, and withdrawn: ${quoteUnsafe(`${repository}/${at}`)}`),
+    `${formatBytes(blobs.bytes)} read in ${blobs.read} files; ${blobs.present} were here or lie in images`,
+    'Import success. "airlock receipt write --to DIR" makes the next bundle smaller.',
+  ];
+}

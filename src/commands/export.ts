@@ -1,0 +1,101 @@
+/** `export`: a bundle for a site. */
+import path from 'node:path';
+import type { Command } from 'commander';
+import type { App } from '../app.ts';
+import { quoteUnsafe } from '../repo/formats/quote.ts';
+import { TrustedBlobs } from '../repo/trusted-blobs.ts';
+import {
+  type ExportContext,
+  type ExportPlan,
+  type ExportReport,
+  exportBundle,
+  planExport,
+  resumeExport,
+} from '../sync/bundle/export.ts';
+import { parseMedium } from '../sync/bundle/medium-size.ts';
+import { publishedRevocations } from '../sync/trust/published-revocations.ts';
+import { Publisher } from '../sync/trust/publisher.ts';
+import { siteName } from '../sync/trust/site-name.ts';
+import { appAction } from './command.ts';
+import { formatBytes } from './format.ts';
+
+interface ExportFlags {
+  readonly site: string;
+  readonly to: string;
+  readonly repository?: string[];
+  readonly medium?: string;
+  readonly full?: boolean;
+  readonly resume?: boolean;
+  readonly dryRun?: boolean;
+  readonly readback: boolean;
+}
+
+export function exportCommand(program: Command): void {
+  const command = program
+    .command('export')
+    .description('write a signed bundle for an air-gapped site: what it lacks, as far as its receipts prove')
+    .requiredOption('--site <name>', 'for whom; a new site is added')
+    .requiredOption('--to <dir>', 'a folder of the medium; the bundle gets a folder in it')
+    .option('--repository <names...>', 'only these repositories (default: all)')
+    .option('--medium <medium>', 'fat32, exfat, dvd, dvd-dl, bd, or a size such as 700MiB (default: fat32)')
+    .option('--full', 'everything, as if the site had nothing')
+    .option('--resume', 'go on with the bundle that was begun, or write again what is damaged')
+    .option('--dry-run', 'only tell what would be written')
+    .option('--no-readback', 'do not read back what was written')
+    .addHelpText('after', '\nExample:\n  airlock export --site north --to /media/stick --medium fat32');
+  appAction<[ExportFlags]>(command, async (app, session, flags) => {
+    const context = exportContext(app);
+    const { signal, progress } = session;
+    const options = {
+      site: siteName(flags.site),
+      to: path.resolve(flags.to),
+      ...(flags.repository === undefined ? {} : { repositories: flags.repository }),
+      ...(flags.medium === undefined ? {} : { medium: parseMedium(flags.medium) }),
+      full: flags.full ?? false,
+      readback: flags.readback,
+      signal,
+      progress,
+    };
+    if (flags.dryRun === true) {
+      const plan = await planExport(context, options);
+      return { json: { dryRun: true, ...plan }, text: describePlan(plan).join('\n') };
+    }
+    if (flags.resume !== true) {
+      for (const line of describePlan(await planExport(context, options))) progress.note(line);
+    }
+    const report = await (flags.resume === true ? resumeExport(context, options) : exportBundle(context, options));
+    return { json: report, text: describeReport(report) };
+  });
+}
+
+function exportContext(app: App): ExportContext {
+  const { dataDir, catalog, blobs } = app;
+  const now = () => new Date();
+  return {
+    dataDir,
+    catalog,
+    blobs: new TrustedBlobs({ catalog, blobs }),
+    publisher: new Publisher({ dataDir, now }),
+    revocations: () => publishedRevocations(dataDir),
+    now,
+  };
+}
+
+function describePlan({ site, base, repositories, volumes, bytes }: ExportPlan): string[] {
+  const files = repositories.map(({ name, entries }) => `${name} (${entries} files)`).join(', ');
+  const held =
+    base === null ? 'no receipt of the site was accepted yet' : `its receipt for sequence ${base.sequence} counts`;
+  return [
+    `For ${site}: ${files === '' ? 'nothing is published' : files}; ${held}.`,
+    `${formatBytes(bytes.whole)} to carry, ${formatBytes(bytes.held)} are there already, ${formatBytes(bytes.slices)} lie in images.`,
+    `${volumes.length} volumes, ${formatBytes(bytes.medium)} on the medium; the site needs ${formatBytes(bytes.site)} free.`,
+  ];
+}
+
+function describeReport({ bundle, folder, written, present }: ExportReport): string {
+  const kept = present.length === 0 ? '' : ` (${present.length} were there already)`;
+  return [
+    `✔ ${bundle}: ${written.length} volumes written${kept} to ${quoteUnsafe(folder)}`,
+    'Export success. At the site: airlock import bundle DIR. Send its receipt back, and the next bundle leaves out what is there.',
+  ].join('\n');
+}
