@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { limits } from '../../../src/limits.ts';
 import { readAhead } from '../../../src/repo/blobs/read-ahead.ts';
 import { pattern } from '../../conformance/blob-store.ts';
 
@@ -34,11 +35,27 @@ test('a source that ends early ends the reading', async () => {
   assert.deepEqual(await collect({ start: 0, end: 10_000 }, 300, bytes.subarray(0, 1000)), bytes.subarray(0, 1000));
 });
 
-test('the next piece is asked for before this one is done with', async () => {
+test('the next pieces are asked for before this one is done with, and no more than a few', async () => {
   const log: string[] = [];
-  for await (const piece of readAhead(sourceOf(bytes, log), { start: 0, end: 3000 }, 1000))
+  for await (const piece of readAhead(sourceOf(bytes, log), { start: 0, end: 7000 }, 1000))
     log.push(`got ${piece.length}`);
-  assert.deepEqual(log, ['read 0', 'read 1000', 'got 1000', 'read 2000', 'got 1000', 'got 1000']);
+  const { depth } = limits.readAhead;
+  const reads = (count: number) => log.slice(0, log.indexOf('got 1000', count)).filter((line) => line !== 'got 1000');
+  assert.equal(reads(0).length, depth + 1);
+  assert.equal(log.filter((line) => line === 'got 1000').length, 7);
+  assert.deepEqual(
+    log.filter((line) => line.startsWith('read')),
+    [0, 1, 2, 3, 4, 5, 6].map((n) => `read ${n * 1000}`),
+  );
+});
+
+test('a piece stays what it is until the next one is asked for', async () => {
+  let position = 0;
+  for await (const piece of readAhead(sourceOf(bytes), { start: 0, end: 10_000 }, 100)) {
+    await new Promise(setImmediate);
+    assert.deepEqual(new Uint8Array(piece), bytes.subarray(position, position + 100));
+    position += 100;
+  }
 });
 
 test('an error of the source comes through, after the pieces before it', async () => {
