@@ -183,7 +183,7 @@ async function replaceCatalog(dir: string, kept: string): Promise<string | null>
 }
 
 /** What SQLite keeps beside a database, and the database itself. */
-const DATABASE_FILES = ['-shm', '-wal', ''];
+const DATABASE_FILES = ['-journal', '-shm', '-wal', ''];
 
 async function removeDatabase(file: string): Promise<void> {
   for (const suffix of DATABASE_FILES) await rm(`${file}${suffix}`, { force: true });

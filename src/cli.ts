@@ -5,10 +5,16 @@
 import path from 'node:path';
 import { Command, CommanderError } from 'commander';
 import packageFile from '../package.json' with { type: 'json' };
+import { bundleCommands } from './commands/bundle.ts';
 import { configCommands } from './commands/config.ts';
+import { exportCommand } from './commands/export.ts';
 import { importCommands } from './commands/import.ts';
 import { hearSignals } from './commands/interruption.ts';
+import { keysCommands } from './commands/keys.ts';
 import { printError, printErrorDocument, watchOutput } from './commands/output.ts';
+import { policyCommands } from './commands/policy.ts';
+import { proxyCommand } from './commands/proxy.ts';
+import { receiptCommands } from './commands/receipt.ts';
 import { releaseCommands } from './commands/release.ts';
 import { repoCommands } from './commands/repo.ts';
 import { serveCommand } from './commands/serve.ts';
@@ -34,11 +40,17 @@ const program = new Command('airlock')
   .showHelpAfterError('"--help" shows the usage.');
 
 serveCommand(program);
+proxyCommand(program);
 importCommands(program);
 showCommands(program);
 repoCommands(program);
 releaseCommands(program);
+policyCommands(program);
 trustCommands(program);
+keysCommands(program);
+exportCommand(program);
+bundleCommands(program);
+receiptCommands(program);
 upkeepCommands(program);
 configCommands(program);
 

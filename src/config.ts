@@ -45,6 +45,64 @@ const duration = z.union([z.number(), z.string()]).transform((value, context) =>
   return milliseconds ?? z.NEVER;
 });
 
+/** Bits per second, as the vendor counts them (vendor.md A4). */
+const bandwidth = z.union([z.number(), z.string()]).transform((value, context) => {
+  const match = /^(\d+(?:\.\d+)?) ?(|k|M|G)(?:bit)?$/.exec(String(value));
+  const bits = Number(match?.[1]) * ({ k: 1e3, M: 1e6, G: 1e9 }[match?.[2] ?? ''] ?? 1);
+  if (value === 'unlimited') return Number.POSITIVE_INFINITY;
+  if (bits >= 1000) return bits;
+  context.addIssue(`${quoted(value)} is not a bandwidth; write unlimited, or bits per second such as 20Mbit`);
+  return z.NEVER;
+});
+
+const webAddress = z.string().refine((text) => {
+  const url = URL.parse(text);
+  return (
+    url !== null && /^https?:$/.test(url.protocol) && url.username === '' && url.password === '' && url.search === ''
+  );
+}, 'is not a web address; write http://HOST[:PORT] or https://…, with user name and password in keys of their own');
+
+/** A secret that stands in the file itself: whoever prints the configuration does not print it. */
+export class PlainSecret {
+  readonly #text: string;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  reveal(): string {
+    return this.#text;
+  }
+
+  toJSON(): string {
+    return '(not shown)';
+  }
+}
+
+/** What it is, or where it stands so that it need not stand in this file. */
+const secret = z.union([
+  z
+    .string()
+    .min(1)
+    .transform((text) => new PlainSecret(text)),
+  z.strictObject({ env: z.string().min(1) }),
+  z.strictObject({ file: z.string().min(1) }),
+]);
+
+export type Secret = z.output<typeof secret>;
+
+const upstream = z.strictObject({
+  url: webAddress,
+  /** Answered in forward-proxy requests, beside the host of `url`. */
+  hosts: z.array(z.string().min(1)).default([]),
+  username: secret.optional(),
+  password: secret.optional(),
+  /** Certificates in PEM, relative to the data directory. */
+  ca: z.string().min(1).optional(),
+  proxy: webAddress.optional(),
+  maxBandwidth: bandwidth.prefault('unlimited'),
+});
+
 const address = z.string().transform((value, context) => {
   const parsed = parseAddress(value);
   if (parsed === undefined) context.addIssue('is not an address; write HOST:PORT, such as 0.0.0.0:8480 or [::]:8480');
@@ -60,6 +118,22 @@ const schema = z.strictObject({
   listen: address.prefault('0.0.0.0:8480'),
   /** Small hot files kept in memory. */
   memoryCache: size({ most: memory, why: 'the memory of this machine' }).prefault('32MiB'),
+  /** Where content may be fetched from (vendor.md A4); prefer-conductor once a conductor is named. */
+  sourceType: z.enum(['conductor-only', 'prefer-conductor', 'internet-only']).optional(),
+  /** Nothing on the internet is asked for anything. */
+  offlineMode: z.boolean().default(false),
+  /** Fetched images and packages are served only if somebody vouches for their digest. */
+  requireVerified: z.boolean().default(false),
+  /** In the order in which they are asked. */
+  conductors: z.array(webAddress).default([]),
+  /** The HA twin. */
+  peer: webAddress.optional(),
+  /** Certificates in PEM that vouch for conductors and peer, relative to the data directory. */
+  ca: z.string().min(1).optional(),
+  /** Of all that is fetched. */
+  maxBandwidth: bandwidth.prefault('unlimited'),
+  /** Sites on the internet, by the name under which they answer: /upstreams/NAME/. */
+  upstreams: z.record(z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'is no name'), upstream).default({}),
   log: z
     .strictObject({
       level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
@@ -226,6 +300,19 @@ export function printConfig(config: Config): string {
   return stringify({
     listen: formatAddress(config.listen),
     memoryCache: formatSize(config.memoryCache),
+    ...(config.sourceType === undefined ? {} : { sourceType: config.sourceType }),
+    offlineMode: config.offlineMode,
+    requireVerified: config.requireVerified,
+    conductors: config.conductors,
+    ...(config.peer === undefined ? {} : { peer: config.peer }),
+    ...(config.ca === undefined ? {} : { ca: config.ca }),
+    maxBandwidth: formatBandwidth(config.maxBandwidth),
+    upstreams: Object.fromEntries(
+      Object.entries(config.upstreams).map(([name, { maxBandwidth, ...rest }]) => [
+        name,
+        { ...(JSON.parse(JSON.stringify(rest)) as object), maxBandwidth: formatBandwidth(maxBandwidth) },
+      ]),
+    ),
     log: { ...config.log, maxSize: formatSize(config.log.maxSize) },
     prune: { grace: formatDuration(config.prune.grace) },
   });
@@ -267,6 +354,10 @@ function formatAddress({ host, port }: Address): string {
 function formatSize(bytes: number): string {
   const unit = ['TiB', 'GiB', 'MiB', 'KiB'].find((name) => bytes > 0 && bytes % (UNITS[name] ?? 1) === 0);
   return unit === undefined ? `${bytes}B` : `${bytes / (UNITS[unit] ?? 1)}${unit}`;
+}
+
+function formatBandwidth(bits: number): string {
+  return bits === Number.POSITIVE_INFINITY ? 'unlimited' : `${bits}bit`;
 }
 
 function formatDuration(milliseconds: number): string {

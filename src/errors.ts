@@ -41,6 +41,7 @@ const CODES = {
   'digest.not-found': { exit: EXIT.notFound, http: 404 },
   'key.not-found': { exit: EXIT.notFound, http: 404 },
   'site.not-found': { exit: EXIT.notFound, http: 404 },
+  'policy.not-found': { exit: EXIT.notFound, http: 404 },
   'bundle.not-found': { exit: EXIT.notFound, http: 404 },
 
   // what was read is not what it should be
@@ -73,6 +74,8 @@ const CODES = {
   'rpm.unsupported': { exit: EXIT.unverified, http: 400 },
   'rpm.digest-mismatch': { exit: EXIT.unverified, http: 400 },
   'repodata.invalid': { exit: EXIT.unverified, http: 400 },
+  'policy.empty': { exit: EXIT.unverified, http: 400 },
+  'policy.limit': { exit: EXIT.unverified, http: 400 },
   'platform.invalid': { exit: EXIT.unverified, http: 400 },
   'tar.invalid': { exit: EXIT.unverified, http: 400 },
   'catalog.corrupt': { exit: EXIT.unverified, http: 500 },
@@ -93,6 +96,7 @@ const CODES = {
   'bundle.invalid': { exit: EXIT.unverified, http: 500 },
   'bundle.newer-format': { exit: EXIT.unverified, http: 500 },
   'receipt.invalid': { exit: EXIT.unverified, http: 500 },
+  'ssh.host-key': { exit: EXIT.unverified, http: 502 },
 
   // it stopped half way, and can go on
   'source.lost': { exit: EXIT.incomplete, http: 502 },
@@ -131,6 +135,8 @@ const CODES = {
   'upstream.changed': { exit: EXIT.incomplete, http: 503 },
   'proxy.refused': { exit: EXIT.refused, http: 403 },
   'proxy.not-cached': { exit: EXIT.notFound, http: 504 },
+  'carrier.unreachable': { exit: EXIT.unreachable, http: 504 },
+  'ssh.authentication': { exit: EXIT.refused, http: 502 },
 
   'storage.failed': { exit: EXIT.other, http: 500 },
   'output.failed': { exit: EXIT.other, http: 500 },

@@ -9,8 +9,10 @@ const MiB = 1024 * KiB;
 export const limits = {
   /** One read or write of bulk content. */
   chunk: 1 * MiB,
+  /** Reading a file from its start to its end: pieces, and how many are on their way. */
+  readAhead: { chunk: 256 * KiB, depth: 4 },
   /** Staged bytes between two early flushes: bounds dirty pages, so that the last fsync is short. */
-  flushEvery: 32 * MiB,
+  flushEvery: 128 * MiB,
   /** Bytes of a resumable writer that a killed process or a power cut may cost at most. */
   checkpointEvery: 64 * MiB,
   /** How long to wait while other processes set up or clean up their folders of partial files. */
@@ -91,6 +93,10 @@ export const limits = {
     changelogs: 100_000,
     /** Of one kind. */
     payloadDigests: 16,
+    /** Of a list of strings, decoded at once. */
+    strings: 16 * KiB,
+    /** One read of a package. Several hashes go over it while it is in the processor's cache. */
+    piece: 256 * KiB,
   },
 
   repodata: {
@@ -116,10 +122,17 @@ export const limits = {
   packages: {
     /** How often a change is prepared anew because somebody else published meanwhile. */
     attempts: 5,
-    /** Metadata that was replaced is still served for so long: clients may be between repomd.xml and what it names. */
+    /** Metadata is served for so long after it was replaced: clients may be between repomd.xml and what it names. */
     keepFormer: 24 * 3600_000,
     /** Descriptions of packages held before they are recorded. */
     recordBatch: 100,
+    /** Threads that verify the packages of an image, at most one for each core; and from which size of it on, in bytes. */
+    threads: 4,
+    threadsFrom: 32 * MiB,
+    /** Packages on their way through each thread. */
+    queued: 4,
+    /** MiB that a thread may fill before it tidies up: without it each takes 48. */
+    threadYoung: 8,
     /** Packages that one message names. */
     named: 20,
     /** Groups within groups of a rich dependency. */
@@ -225,10 +238,9 @@ export const limits = {
     stretch: 32 * MiB,
     /** Requests for one file at the same time. */
     stretches: 9,
-    /** Files being fetched at the same time; further ones wait. */
-    fills: 64,
-    /** Checksum file beside an image; a page of a folder. */
-    document: 1 * MiB,
+    /** Digests of packages that are kept in memory, and how long the list may be from which they come. */
+    packageDigests: 200_000,
+    primaryBytes: 1024 * MiB,
     /** Between two rounds through all sources: at first, at most; and how often. */
     retryDelay: 30_000,
     maxRetryDelay: 3600_000,
@@ -296,6 +308,48 @@ export const limits = {
     recordBlobs: 100,
     /** Revision numbers of repositories and texts of reports that are kept. */
     named: 20,
+  },
+
+  carrier: {
+    /** Characters of one segment of a name. */
+    name: 128,
+    /** Entries of one folder that are looked at, and how many strange ones are named. */
+    entries: 100_000,
+    named: 20,
+    /** Over SFTP, what was sent is made durable each time so many bytes went: a cut costs no more. */
+    settleEvery: 8 * MiB,
+    /** Bytes of one SFTP request, and how many are on their way at once. */
+    request: 32 * KiB,
+    requests: 64,
+    /** Until a connection stands and the login is done. */
+    connectTimeout: 30_000,
+    /** No answer to anything for so long, while answers are due. */
+    idleTimeout: 60_000,
+    /** How long a farewell may take. */
+    closeWait: 2_000,
+    /** Files of passwords and passphrases. */
+    secretFile: 4 * KiB,
+    knownHosts: 4 * MiB,
+  },
+
+  policy: {
+    /** A policy text: read whole. Real ones have a few KiB. */
+    bytes: 10 * MiB,
+    /** Levels of JSON. The grammar of AWS needs seven. */
+    depth: 100,
+    /** Steps of comparing patterns, for two policies; those that need more are compared by lines. Real ones need some thousand. */
+    effort: 1_500_000,
+    /** Patterns of one statement in which a lint looks for its other actions. */
+    wildcards: 100,
+    /** Lines taken out and put in, for which the fewest are looked for. */
+    lineChanges: 2_000,
+    /** What a comparison tells of a pattern that two policies share in part. */
+    inCommon: 20,
+    /** What a lint tells. */
+    findings: 100,
+    /** Characters of the name of a release that a policy goes with, and how many of them. */
+    releaseName: 255,
+    releases: 100,
   },
 
   config: {

@@ -11,65 +11,65 @@ import { reportPage } from '../sync/bundle/report-page.ts';
 import { SiteTrust } from '../sync/trust/site-trust.ts';
 import { appAction } from './command.ts';
 import { formatBytes } from './format.ts';
+import { type PlaceFlags, placeOptions, withPlaces } from './places.ts';
 
 export function bundleCommands(program: Command): void {
   const bundle = program.command('bundle').description('look at bundles on media');
 
   const inspect = bundle
     .command('inspect')
-    .argument('<dirs...>', 'folders of bundles, or folders that hold them')
+    .argument('<dirs...>', 'folders of bundles, or folders that hold them; or sftp://USER@HOST/PATH')
     .description('say what a medium holds, and whether this site would take it')
     .addHelpText('after', '\nExample:\n  airlock bundle inspect /media/stick');
-  appAction<[string[]]>(inspect, async (app, _session, dirs) => {
-    const found = await inspectBundles(siteTrust(app), dirs);
+  appAction<[string[], PlaceFlags]>(placeOptions(inspect), async (app, { signal }, dirs, flags) => {
+    const found = await withPlaces(dirs, { flags, signal }, (places) => inspectBundles(siteTrust(app), places));
     return { json: found, text: found.map(describeInspected).join('\n\n') };
   });
 
   const verify = bundle
     .command('verify')
-    .argument('<dirs...>', 'folders of bundles, or folders that hold them')
+    .argument('<dirs...>', 'folders of bundles, or folders that hold them; or sftp://USER@HOST/PATH')
     .option('--accept-expired', 'go on though the signatures have expired')
     .description('check the signatures of the newest bundle, and read every volume')
     .addHelpText('after', '\nExample:\n  airlock bundle verify /media/disc1 /media/disc2');
-  appAction<[string[], { acceptExpired?: boolean }]>(verify, async (app, { signal, progress }, dirs, flags) => {
-    const report = await verifyVolumes(siteTrust(app), dirs, {
-      signal,
-      progress,
-      acceptExpired: flags.acceptExpired ?? false,
-    });
-    const statuses = new Set(report.volumes.map(({ status }) => status));
-    return {
-      json: report,
-      text: [
-        ...report.volumes.map(
-          ({ name, where, status }) =>
-            `${status === 'good' ? '✔' : '✖'} ${name}: ${status}${where === null ? '' : ` (${quoteUnsafe(where)})`}`,
-        ),
-        `${report.bundle}: ${statuses.has('damaged') || statuses.has('missing') ? `write again what is damaged or missing: airlock export --site ${report.site} --resume --to DIR` : 'all is well'}`,
-      ].join('\n'),
-      exitCode: statuses.has('damaged') ? EXIT.unverified : statuses.has('missing') ? EXIT.incomplete : EXIT.done,
-    };
-  });
+  appAction<[string[], PlaceFlags & { acceptExpired?: boolean }]>(
+    placeOptions(verify),
+    async (app, { signal, progress }, dirs, flags) => {
+      const options = { signal, progress, acceptExpired: flags.acceptExpired ?? false };
+      const report = await withPlaces(dirs, { flags, signal }, (places) => {
+        return verifyVolumes(siteTrust(app), places, options);
+      });
+      const statuses = new Set(report.volumes.map(({ status }) => status));
+      return {
+        json: report,
+        text: [
+          ...report.volumes.map(
+            ({ name, where, status }) =>
+              `${status === 'good' ? '✔' : '✖'} ${name}: ${status}${where === null ? '' : ` (${quoteUnsafe(where)})`}`,
+          ),
+          `${report.bundle}: ${statuses.has('damaged') || statuses.has('missing') ? `write again what is damaged or missing: airlock export --site ${report.site} --resume --to DIR` : 'all is well'}`,
+        ].join('\n'),
+        exitCode: statuses.has('damaged') ? EXIT.unverified : statuses.has('missing') ? EXIT.incomplete : EXIT.done,
+      };
+    },
+  );
 }
 
 /** `import bundle` */
 export function importBundleCommand(parent: Command): void {
   const command = parent
     .command('bundle')
-    .argument('<dirs...>', 'folders of a bundle, or folders that hold it or some of it')
+    .argument('<dirs...>', 'folders of a bundle, or folders that hold it or some of it; or sftp://USER@HOST/PATH')
     .description('take in a bundle from an export station: all of it, or nothing')
     .option('--accept-expired', 'take it though its signatures have expired; the report says so')
     .option('--report <file>', 'also write the report as a page to print (HTML)')
     .addHelpText('after', '\nExample:\n  airlock import bundle /media/stick');
-  appAction<[string[], { acceptExpired?: boolean; report?: string }]>(
-    command,
+  appAction<[string[], PlaceFlags & { acceptExpired?: boolean; report?: string }]>(
+    placeOptions(command),
     async (app, { signal, progress }, dirs, flags) => {
       const context = { packages: await app.ingest(), trust: siteTrust(app), now: () => new Date() };
-      const report = await importBundle(context, dirs, {
-        signal,
-        progress,
-        acceptExpired: flags.acceptExpired ?? false,
-      });
+      const options = { signal, progress, acceptExpired: flags.acceptExpired ?? false };
+      const report = await withPlaces(dirs, { flags, signal }, (places) => importBundle(context, places, options));
       if (flags.report !== undefined) await writeFileDurably(path.resolve(flags.report), reportPage(report));
       return { json: report, text: describeImport(report).join('\n') };
     },

@@ -1,5 +1,4 @@
 /** `export`: a bundle for a site. */
-import path from 'node:path';
 import type { Command } from 'commander';
 import type { App } from '../app.ts';
 import { quoteUnsafe } from '../repo/formats/quote.ts';
@@ -13,13 +12,15 @@ import {
   resumeExport,
 } from '../sync/bundle/export.ts';
 import { parseMedium } from '../sync/bundle/medium-size.ts';
+import type { Carrier } from '../sync/carriers/carrier.ts';
 import { publishedRevocations } from '../sync/trust/published-revocations.ts';
 import { Publisher } from '../sync/trust/publisher.ts';
 import { siteName } from '../sync/trust/site-name.ts';
-import { appAction } from './command.ts';
+import { appAction, type Result, type Session } from './command.ts';
 import { formatBytes } from './format.ts';
+import { type PlaceFlags, placeOptions, withPlace } from './places.ts';
 
-interface ExportFlags {
+interface ExportFlags extends PlaceFlags {
   readonly site: string;
   readonly to: string;
   readonly repository?: string[];
@@ -35,7 +36,7 @@ export function exportCommand(program: Command): void {
     .command('export')
     .description('write a signed bundle for an air-gapped site: what it lacks, as far as its receipts prove')
     .requiredOption('--site <name>', 'for whom; a new site is added')
-    .requiredOption('--to <dir>', 'a folder of the medium; the bundle gets a folder in it')
+    .requiredOption('--to <dir>', 'a folder of the medium, or sftp://USER@HOST/PATH; the bundle gets a folder in it')
     .option('--repository <names...>', 'only these repositories (default: all)')
     .option('--medium <medium>', 'fat32, exfat, dvd, dvd-dl, bd, or a size such as 700MiB (default: fat32)')
     .option('--full', 'everything, as if the site had nothing')
@@ -43,29 +44,31 @@ export function exportCommand(program: Command): void {
     .option('--dry-run', 'only tell what would be written')
     .option('--no-readback', 'do not read back what was written')
     .addHelpText('after', '\nExample:\n  airlock export --site north --to /media/stick --medium fat32');
-  appAction<[ExportFlags]>(command, async (app, session, flags) => {
-    const context = exportContext(app);
-    const { signal, progress } = session;
-    const options = {
-      site: siteName(flags.site),
-      to: path.resolve(flags.to),
-      ...(flags.repository === undefined ? {} : { repositories: flags.repository }),
-      ...(flags.medium === undefined ? {} : { medium: parseMedium(flags.medium) }),
-      full: flags.full ?? false,
-      readback: flags.readback,
-      signal,
-      progress,
-    };
-    if (flags.dryRun === true) {
-      const plan = await planExport(context, options);
-      return { json: { dryRun: true, ...plan }, text: describePlan(plan).join('\n') };
-    }
-    if (flags.resume !== true) {
-      for (const line of describePlan(await planExport(context, options))) progress.note(line);
-    }
-    const report = await (flags.resume === true ? resumeExport(context, options) : exportBundle(context, options));
-    return { json: report, text: describeReport(report) };
+  appAction<[ExportFlags]>(placeOptions(command), (app, session, flags) => {
+    const { signal } = session;
+    return withPlace(flags.to, { flags, signal }, (to) => run(app, session, flags, to));
   });
+}
+
+async function run(app: App, { signal, progress }: Session, flags: ExportFlags, to: Carrier): Promise<Result> {
+  const context = exportContext(app);
+  const options = {
+    site: siteName(flags.site),
+    to,
+    ...(flags.repository === undefined ? {} : { repositories: flags.repository }),
+    ...(flags.medium === undefined ? {} : { medium: parseMedium(flags.medium) }),
+    full: flags.full ?? false,
+    readback: flags.readback,
+    signal,
+    progress,
+  };
+  if (flags.dryRun === true) {
+    const plan = await planExport(context, options);
+    return { json: { dryRun: true, ...plan }, text: describePlan(plan).join('\n') };
+  }
+  if (flags.resume !== true) for (const line of describePlan(await planExport(context, options))) progress.note(line);
+  const report = await (flags.resume === true ? resumeExport(context, options) : exportBundle(context, options));
+  return { json: report, text: describeReport(report) };
 }
 
 function exportContext(app: App): ExportContext {

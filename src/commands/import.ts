@@ -13,6 +13,7 @@ import { importBundleCommand } from './bundle.ts';
 import { appAction, type Result, type Session } from './command.ts';
 import { formatBytes } from './format.ts';
 import { packagePolicy, platformCommand, rpmCommand } from './import-rpm.ts';
+import { importPolicyCommand } from './policy.ts';
 import { confirm } from './prompt.ts';
 import { readWords } from './words.ts';
 
@@ -30,13 +31,14 @@ interface IsoFlags extends StrengthFlags {
   readonly verbose?: boolean;
 }
 
-/** `import iso`, `import rpm`, `import platform`, `import file`, `import bundle`. */
+/** `import iso`, `import rpm`, `import platform`, `import file`, `import policy`, `import bundle`. */
 export function importCommands(program: Command): void {
   const parent = program.command('import').description('bring software into the repositories');
   isoCommand(parent);
   rpmCommand(parent);
   platformCommand(parent);
   fileCommand(parent);
+  importPolicyCommand(parent);
   importBundleCommand(parent);
 }
 
@@ -248,7 +250,7 @@ const VERIFIED = { signature: 'verified by signature', checksum: 'verified by ch
 const DONE = {
   imported: 'imported',
   upgraded: 'was here already, and is better vouched for now',
-  completed: 'was here already; its checksum and signature files were added or mended',
+  completed: 'was here already; what was missing or damaged of it (packages, checksum and signature files) was added',
   present: 'is here already: nothing to do',
 };
 

@@ -4,8 +4,11 @@ import type { Command } from 'commander';
 import { type App, openApp } from '../app.ts';
 import { type Address, type Config, parseAddress } from '../config.ts';
 import { AirlockError } from '../errors.ts';
+import type { RunningProxy } from '../proxy/open-proxy.ts';
+import type { SourceConfig } from '../proxy-app.ts';
 import { quote } from '../repo/formats/quote.ts';
 import { LogSink } from '../repo/http/log-file.ts';
+import { logTrust } from '../repo/http/logger.ts';
 import { appOptions, type GlobalOptions } from './command.ts';
 import { listenToInterruption } from './interruption.ts';
 import { printOut } from './output.ts';
@@ -24,30 +27,48 @@ export function serveCommand(program: Command): void {
     process.on('SIGHUP', () => undefined); // it would end the process, with or without a log to open anew
     const app = await openApp(appOptions(options));
     try {
-      await serve(app, { listen: listenAddress(app.config, listen), json: options.json ?? false, stop });
+      const { config } = app;
+      await serve(app, { listen: listenAddress(config, listen), json: options.json ?? false, stop, sources: config });
     } finally {
       await app.close();
     }
   });
 }
 
-async function serve(app: App, options: { listen: Address; json: boolean; stop: AbortSignal }): Promise<void> {
-  const { listen, json, stop } = options;
+export interface ServeOptions {
+  readonly listen: Address;
+  readonly json: boolean;
+  readonly stop: AbortSignal;
+  /** Where to fetch what is not here. */
+  readonly sources: SourceConfig;
+}
+
+/** Serves until `stop` fires, then drains. @throws server.locked, server.address-in-use, config.invalid */
+export async function serve(app: App, { listen, json, stop, sources }: ServeOptions): Promise<void> {
   const { dataDir, config } = app;
   const log = openLog(dataDir, config.log);
   const reopen = () => log.reopen();
   const flush = () => log.flushSync();
   process.on('SIGHUP', reopen).on('exit', flush);
   let lock: ReturnType<App['lockServer']> | undefined;
+  let beyond: RunningProxy | undefined;
   try {
     lock = app.lockServer();
     // Only here: other commands need not wait for Express.
     const { startHttpServer } = await import('../repo/http/server.ts');
     const { default: pino } = await import('pino');
+    const { TrustedBlobs } = await import('../repo/trusted-blobs.ts');
+    const { openProxyOf } = await import('../proxy-app.ts');
+    const { catalog, blobs } = app;
+    const logger = pino({ level: config.log.level, base: null }, log);
+    const trusted = new TrustedBlobs({ catalog, blobs, onEvent: (event) => logTrust(logger, event) });
+    beyond = await openProxyOf(app, sources, { logger, trusted });
     const server = await startHttpServer({
-      catalog: app.catalog,
-      blobs: app.blobs,
-      logger: pino({ level: config.log.level, base: null }, log),
+      catalog,
+      blobs,
+      trusted,
+      logger,
+      ...(beyond === undefined ? {} : { beyond }),
       ...(config.log.access ? { accessLog: log } : {}),
       listen,
       memoryCache: config.memoryCache,
@@ -55,7 +76,9 @@ async function serve(app: App, options: { listen: Address; json: boolean; stop: 
     printOut(json ? `${JSON.stringify({ url: server.url })}\n` : `Airlock serves ${server.url}\n`);
     if (!stop.aborted) await once(stop, 'abort');
     await server.close();
+    trusted.close();
   } finally {
+    await beyond?.close();
     lock?.release();
     process.off('SIGHUP', reopen).off('exit', flush);
     await log.close();
@@ -67,7 +90,8 @@ function openLog(dataDir: string, { file, maxSize, maxFiles }: Config['log']): L
   return file === undefined ? new LogSink() : new LogSink({ file: path.resolve(dataDir, file), maxSize, maxFiles });
 }
 
-function listenAddress(config: Config, listen: string | undefined): Address {
+/** @throws usage.invalid */
+export function listenAddress(config: Config, listen: string | undefined): Address {
   if (listen === undefined) return config.listen;
   const address = parseAddress(listen);
   if (address !== undefined) return address;

@@ -165,8 +165,11 @@ export class HttpUpstream implements Upstream {
   }
 
   /** @throws upstream.*; the body is not read then */
-  #read(path: string, { statusCode: status = 0, headers }: Head, options: FetchOptions) {
-    if (isMissing(status, options.onlyIfCached)) return { type: 'missing' as const };
+  #read(path: string, { statusCode: status = 0, headers, url }: Head, options: FetchOptions) {
+    // A folder is no file, though asking for one as if it were leads to its listing.
+    const isFolder =
+      path !== '' && !path.endsWith('/') && new URL(url).pathname === `${new URL(this.#name(path)).pathname}/`;
+    if (isFolder || isMissing(status, options.onlyIfCached)) return { type: 'missing' as const };
     if (status === 304 && options.unless !== undefined) {
       return { type: 'not-modified' as const, facts: readFacts(headers, null) };
     }

@@ -12,6 +12,8 @@ import type { VerificationStatus } from './catalog/artifact.ts';
 export interface ArtifactFacts {
   /** The file name; it decides the media type. Data, never a path. */
   readonly name: string;
+  /** Where the name does not tell it. */
+  readonly mediaType?: string;
   /** null where nobody can know it before all is read. */
   readonly digest: Digest | null;
   /** Bytes; null where the source does not say. Then there are no ranges. */
@@ -38,6 +40,9 @@ export interface OpenOptions {
   readonly range?: { readonly start: number; readonly end?: number } | { readonly suffix: number };
   /** Only the facts are wanted: nothing will be read. */
   readonly factsOnly?: boolean;
+  /** Fields of the request that a source which asks others has to know (RFC 9111, 5.2; RFC 9110, 7.6.3). */
+  readonly cacheControl?: string;
+  readonly via?: string;
   /** Whoever asked is gone. A source that others wait for too goes on. */
   readonly signal?: AbortSignal;
 }

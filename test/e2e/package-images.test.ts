@@ -1,9 +1,10 @@
 /** Package-based images: what is let in with which packages, and how these are kept and served. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, test } from 'node:test';
+import { buildIso } from '../media/iso-builder.ts';
 import { PACKAGE_TOOLS, PackageVendor } from '../media/package-iso.ts';
 import { OLDER_PACKAGE_ISO, PACKAGE_ISO } from '../media/vendor-site.ts';
 import { importRpmWords, namedFiles, newConductor, RPM_REPOSITORY } from '../support/conductor.ts';
@@ -59,7 +60,8 @@ test('unsigned packages and those by unknown keys come in where the policy says 
     assert.equal(unknown.code, 'signature.unknown-key');
     assert.match(unknown.message, /stranger-1-1\.el7\.x86_64\.rpm/);
   }
-  await conductor.importIso(iso, ...policyWords('allow-unsigned'));
+  const { stdout } = await conductor.importIso(iso, ...policyWords('allow-unsigned'));
+  assert.match(stdout, /1 of its 2 packages are not verified by signature.*gpgcheck=1/);
   const statusOf = async () =>
     Object.fromEntries(
       (await conductor.show()).entries
@@ -139,7 +141,7 @@ test('packages that differ in their epoch alone stand side by side', TOOLS, asyn
   await conductor.importIso(vendor.iso(PACKAGE_ISO, [newSalt]));
   const { entries } = await conductor.show();
   const found = entries.filter(({ kind }) => kind === 'rpm').map((entry) => entry.path);
-  assert.deepEqual(found, ['Packages/s/salt-1-1.el7.x86_64.rpm', 'Packages/s/epoch-1/salt-1-1.el7.x86_64.rpm'].sort());
+  assert.deepEqual(found.sort(), ['Packages/s/epoch-1/salt-1-1.el7.x86_64.rpm', 'Packages/s/salt-1-1.el7.x86_64.rpm']);
   const { get } = await conductor.serve();
   for (const [place, file] of [
     ['Packages/s/epoch-1/salt-1-1.el7.x86_64.rpm', newSalt],
@@ -165,6 +167,34 @@ test('packages that differ in their epoch alone stand side by side', TOOLS, asyn
   }
 });
 
+test('an image whose repodata is not what it says is refused', TOOLS, async (t) => {
+  const { vendor, base } = packages();
+  const conductor = await newConductor(t, vendor.keyFile);
+  const record = (href: string, sum: string) =>
+    `<repomd><data type="group"><checksum type="sha256">${sum}</checksum><location href="${href}"/></data></repomd>`;
+  const comps = '<comps/>';
+  const sum = createHash('sha256').update(comps).digest('hex');
+  const file = path.join(path.dirname(conductor.data), PACKAGE_ISO);
+  const write = async (repomd: string) => {
+    const tree = { 'base.rpm': await readFile(base), repodata: { 'repomd.xml': repomd, 'comps.xml': comps } };
+    await writeFile(file, buildIso({ ...tree, 'secret.xml': comps }, { joliet: true }).image);
+  };
+  for (const bad of [
+    record('repodata/none.xml', sum),
+    record('../../../../../../etc/passwd', sum),
+    record('repodata/comps.xml', sum.replace(/./g, '0')),
+    `<!DOCTYPE a [<!ENTITY b "c">]>${record('repodata/comps.xml', sum)}`,
+    '',
+  ]) {
+    await write(bad);
+    assert.equal((await conductor.refuses(4, ...isoWords(file))).code, 'repodata.invalid', bad);
+  }
+  await write(record('repodata/comps.xml', sum));
+  assert.match((await conductor.importIso(file)).stdout, /"base\.rpm" holds the package glibc/);
+  const served = await conductor.serve();
+  assert.ok((await namedFiles(served)).some((name) => name.includes(sum)));
+});
+
 test('before a key is pinned an image comes in by itself, and again with its packages', TOOLS, async (t) => {
   const { vendor, base, first } = packages();
   const iso = vendor.iso(PACKAGE_ISO, [base, first]);
@@ -184,20 +214,56 @@ test('before a key is pinned an image comes in by itself, and again with its pac
   assert.equal((await conductor.show()).published, published, 'and then it is all there');
 });
 
+test('after a roll-back an image that is imported again brings its packages again', TOOLS, async (t) => {
+  const { vendor, base, first, second } = packages();
+  const conductor = await newConductor(t, vendor.keyFile);
+  const newer = vendor.iso(PACKAGE_ISO, [base, second]);
+  await conductor.importIso(vendor.iso(OLDER_PACKAGE_ISO, [base, first]));
+  await conductor.importIso(newer);
+  // Of the signature over repomd.xml, which is made anew, the bytes are others.
+  const content = async () =>
+    (await conductor.show()).entries
+      .filter((entry) => !entry.path.endsWith('.asc'))
+      .map((entry) => `${entry.path} ${entry.digest}`);
+  const before = await content();
+  await conductor.done('repo', 'publish', RPM_REPOSITORY, '1');
+  const { stdout } = await conductor.importIso(newer);
+  assert.match(stdout, /was here already; what was missing .* was added/);
+  assert.deepEqual(await content(), before);
+  await conductor.importIso(newer);
+  assert.equal((await conductor.show()).published, 4);
+});
+
+test('imports at the same time all arrive', TOOLS, async (t) => {
+  const { vendor, base, first, second, salt, newSalt } = packages();
+  const conductor = await newConductor(t, vendor.keyFile);
+  const iso = vendor.iso(PACKAGE_ISO, [base, second]);
+  const together = [[first, base], [salt], [newSalt], [base]].map((files) => conductor.importRpm(files));
+  await Promise.all([conductor.importIso(iso), ...together]);
+  const { entries } = await conductor.show();
+  assert.equal(entries.filter(({ kind }) => kind === 'rpm').length, 5);
+  const served = await conductor.serve();
+  for (const { path: name, digest } of entries) {
+    const { body } = await served.get(name);
+    assert.equal(`sha256:${createHash('sha256').update(body).digest('hex')}`, digest, name);
+  }
+});
+
 test('an image without packages says so', TOOLS, async (t) => {
   const { vendor } = packages();
   const conductor = await newConductor(t, vendor.keyFile);
   const { stdout } = await conductor.importIso(vendor.iso(PACKAGE_ISO, []));
-  assert.match(stdout, /no packages/);
+  assert.match(stdout, /holds no packages/);
   assert.equal((await conductor.run('repo', 'show', RPM_REPOSITORY)).code, 3);
 });
 
 test('repomd.xml depends on the packages, not on the order in which they came', TOOLS, async (t) => {
   const { vendor, base, first, second, salt } = packages();
-  const older = vendor.iso(OLDER_PACKAGE_ISO, [base, first]);
-  const newer = vendor.iso(PACKAGE_ISO, [base, second], {
-    groups: '<?xml version="1.0"?><comps><group><id>a</id><name>a</name></group></comps>',
+  const groups = (id: string) => ({
+    groups: `<?xml version="1.0"?><comps><group><id>${id}</id><name>${id}</name></group></comps>`,
   });
+  const older = vendor.iso(OLDER_PACKAGE_ISO, [base, first], groups('old'));
+  const newer = vendor.iso(PACKAGE_ISO, [base, second], groups('new'));
   const [one, other] = [await newConductor(t, vendor.keyFile), await newConductor(t, vendor.keyFile)];
   await one.importIso(older);
   await one.importIso(newer);
@@ -208,6 +274,8 @@ test('repomd.xml depends on the packages, not on the order in which they came', 
   const [a, b] = [await one.serve(), await other.serve()];
   const [mine, theirs] = [await a.get('repodata/repomd.xml'), await b.get('repodata/repomd.xml')];
   assert.equal(mine.body.toString(), theirs.body.toString());
+  const comps = (await namedFiles(a)).find((name) => name.endsWith('-comps.xml')) ?? '';
+  assert.match((await a.get(comps)).body.toString(), /<id>new</, 'the groups of the newest release');
   assert.match(mine.headers.get('cache-control') ?? '', /no-cache|max-age=0/);
   const etag = mine.headers.get('etag') ?? '';
   assert.equal((await a.get('repodata/repomd.xml', { 'if-none-match': etag })).status, 304);

@@ -82,6 +82,7 @@ export class Origin {
   async #answer(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
     const asked = { method: request.method ?? '', url: request.url ?? '', headers: request.headers, sent: 0 };
     this.asked.push(asked);
+    response.setMaxListeners(0);
     const held = this.files.get(asked.url);
     if (this.broken !== undefined) response.writeHead(this.broken).end('broken');
     else if (held === undefined) response.writeHead(404).end('nothing here');

@@ -19,6 +19,8 @@ export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Stand before the Node.js binary: `['strace', '-f']`. */
   readonly wrapper?: readonly string[];
+  /** Of `startServer`: in place of `serve`. */
+  readonly command?: readonly string[];
 }
 
 /** Starts the command line as users do; standard input is no terminal. */
@@ -69,7 +71,8 @@ export interface RunningServer {
 
 /** Starts `airlock serve` on a free port of the loopback; stopped after the test at the latest. */
 export async function startServer(t: TestContext, dataDir: string, options: CliOptions = {}): Promise<RunningServer> {
-  const child = startCli(['--data', dataDir, 'serve', '--listen', '127.0.0.1:0'], options);
+  const { command = ['serve'] } = options;
+  const child = startCli(['--data', dataDir, ...command, '--listen', '127.0.0.1:0'], options);
   const result = ended(child);
   const url = await new Promise<string>((resolve, reject) => {
     let seen = '';

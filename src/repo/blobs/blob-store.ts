@@ -23,6 +23,15 @@ export interface ByteSource {
    * @returns bytes read: `into.byteLength`, or fewer only where the source ends; 0 at or past the end.
    */
   readAt(into: Uint8Array, position: number): Promise<number>;
+  /** Where it lies in an open file of this process, if that is known: other threads can read it there. */
+  readonly inFile?: FilePlace | undefined;
+}
+
+/** A place in an open file. Only for reading; nobody may still be reading there when the source is closed. */
+export interface FilePlace {
+  readonly fd: number;
+  /** Byte of the file that is the first of the source. */
+  readonly start: number;
 }
 
 export interface BlobStat {
@@ -66,6 +75,8 @@ export interface BlobWriter {
   have(): readonly ByteRange[];
   /** Reads staged bytes, like ByteSource.readAt; ends at the first gap. */
   readAt(into: Uint8Array, position: number): Promise<number>;
+  /** Where staged bytes lie, as ByteSource.inFile; until the writer ends. */
+  readonly inFile?: FilePlace | undefined;
   /**
    * Hashes what is not hashed yet. More may be written afterwards; that asks for a new `seal`.
    * @throws blob.incomplete where there is a gap before the last byte

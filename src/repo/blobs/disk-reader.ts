@@ -1,7 +1,7 @@
 import type { BigIntStats } from 'node:fs';
 import { systemCode } from '../../errors.ts';
 import { damagedBlob } from './blob-errors.ts';
-import type { BlobReader, BlobStat, Digest } from './blob-store.ts';
+import type { BlobReader, BlobStat, Digest, FilePlace } from './blob-store.ts';
 import type { PositionalFile } from './positional-file.ts';
 
 /**
@@ -39,6 +39,10 @@ export class DiskReader implements BlobReader {
     });
     if (read < wanted) throw damagedBlob(this.digest, `is shorter than it was when it was opened (${this.size} bytes)`);
     return read;
+  }
+
+  get inFile(): FilePlace {
+    return { fd: this.#file.fd, start: 0 };
   }
 
   async close(): Promise<void> {

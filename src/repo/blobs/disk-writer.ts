@@ -4,7 +4,7 @@ import { rename, rm } from 'node:fs/promises';
 import { AirlockError, isAirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import { writerHasEnded } from './blob-errors.ts';
-import type { BlobStat, BlobWriter, ByteRange, Digest, Expected } from './blob-store.ts';
+import type { BlobStat, BlobWriter, ByteRange, Digest, Expected, FilePlace } from './blob-store.ts';
 import type { ByteRanges } from './byte-ranges.ts';
 import { mismatch, mustHaveNoGap } from './commit-checks.ts';
 import { blobStat } from './disk-reader.ts';
@@ -98,6 +98,10 @@ export class DiskWriter implements BlobWriter {
   async readAt(into: Uint8Array, position: number): Promise<number> {
     const there = Math.max(0, this.#ranges.firstGap(position) - position);
     return this.#file.readAt(into.subarray(0, Math.min(into.byteLength, there)), position);
+  }
+
+  get inFile(): FilePlace {
+    return { fd: this.#file.fd, start: 0 };
   }
 
   seal(): Promise<{ digest: Digest; size: number }> {

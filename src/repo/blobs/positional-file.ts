@@ -31,6 +31,11 @@ export class PositionalFile {
     return new PositionalFile(path, fd);
   }
 
+  /** For other threads, which read where this file lies. Whoever has it sees to it that they are done before `close`. */
+  get fd(): number {
+    return this.#fd;
+  }
+
   /**
    * Reads into the whole of `into`, also where the system gives it in pieces.
    * @returns bytes read: fewer than asked for only at the end of the file

@@ -150,6 +150,8 @@ export interface Catalog {
 
   /** What the published revision holds at a path. */
   lookup(repository: string, path: string): Promise<Entry | undefined>;
+  /** What a path held last, if a revision of `since` or later took it away, and nobody withdrew it. */
+  former(repository: string, path: string, since: Date): Promise<Entry | undefined>;
   /**
    * The next items of a folder of the published revision: folders, then files. Files stand in byte order of their
    * names; so do folders, each taken with its closing slash (`6.3-beta/` before `6.3/`).
@@ -183,6 +185,8 @@ export interface Catalog {
   recordPackages(records: readonly PackageRecord[]): Promise<void>;
   /** @returns the texts of those packages for which they are recorded, in no particular order */
   packageTexts(text: PackageText, digests: readonly Digest[]): Promise<Map<Digest, Buffer>>;
+  /** Some published packages of a repository of which nothing is recorded: there are some after a rebuild. */
+  unrecordedPackages(repository: string, limit: number): Promise<Digest[]>;
   /** What the published packages of a repository provide under a name. */
   provides(repository: string, name: string): Promise<Provide[]>;
 

@@ -89,6 +89,22 @@ export async function packageTexts(
   );
 }
 
+/** Published packages of which nothing is recorded. */
+export async function unrecordedPackages(db: Kysely<Database>, repository: string, limit: number): Promise<Digest[]> {
+  const rows = await db
+    .selectFrom('entries')
+    .innerJoin('artifacts', 'artifacts.id', 'entries.artifact')
+    .select('artifacts.digest')
+    .distinct()
+    .where('entries.repository', '=', repository)
+    .where('entries.until_revision', 'is', null)
+    .where('artifacts.kind', '=', 'rpm')
+    .where(sql<SqlBool>`not exists (select 1 from packages where packages.digest = artifacts.digest)`)
+    .limit(limit)
+    .execute();
+  return rows.map(({ digest }) => digest as Digest);
+}
+
 export async function providesOf(db: Kysely<Database>, repository: string, name: string): Promise<Provide[]> {
   return await db
     .selectFrom('provides')

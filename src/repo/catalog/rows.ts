@@ -53,6 +53,31 @@ export async function publishedEntry(
   return row && toEntry(row);
 }
 
+/** What a path held last, if a revision of `since` (milliseconds since 1970) or later took it away. */
+export async function formerEntry(
+  db: Kysely<Database>,
+  repository: string,
+  path: string,
+  since: number,
+): Promise<Entry | undefined> {
+  const { folder, name } = splitPath(path);
+  const row = await entryQuery(db)
+    .innerJoin('revisions', (join) =>
+      join
+        .onRef('revisions.repository', '=', 'entries.repository')
+        .onRef('revisions.number', '=', 'entries.until_revision'),
+    )
+    .where('entries.repository', '=', repository)
+    .where('entries.folder', '=', folder)
+    .where('entries.name', '=', name)
+    .where('entries.withdrawn_at', 'is', null)
+    .where('revisions.created_at', '>=', since)
+    .orderBy('entries.from_revision', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+  return row && toEntry(row);
+}
+
 /** @param table the alias of `entries` in the query */
 export function inRevision(number: number, table = 'entries'): RawBuilder<SqlBool> {
   const from = sql.ref(`${table}.from_revision`);

@@ -27,6 +27,7 @@ import {
   packageTexts,
   providesOf,
   recordPackages,
+  unrecordedPackages,
 } from './packages.ts';
 import { type PruneOptions, prune, stranded } from './prune.ts';
 import { type Pulled, pulledAt, pulledPage } from './pulled.ts';
@@ -43,6 +44,7 @@ import {
   blobRecord,
   entryQuery,
   FIRST_PATH,
+  formerEntry,
   inRevision,
   nextAfter,
   nextPath,
@@ -149,6 +151,10 @@ export class SqlCatalog implements Catalog {
 
   async lookup(repository: string, path: string): Promise<Entry | undefined> {
     return isText(path) ? await publishedEntry(this.#db, repository, path) : undefined;
+  }
+
+  async former(repository: string, path: string, since: Date): Promise<Entry | undefined> {
+    return isText(path) ? await formerEntry(this.#db, repository, path, since.getTime()) : undefined;
   }
 
   async folder(repository: string, folder: string, page: { after?: FolderItem; limit: number }): Promise<FolderItem[]> {
@@ -317,6 +323,10 @@ export class SqlCatalog implements Catalog {
 
   packageTexts(text: PackageText, digests: readonly Digest[]): Promise<Map<Digest, Buffer>> {
     return packageTexts(this.#db, text, digests);
+  }
+
+  unrecordedPackages(repository: string, limit: number): Promise<Digest[]> {
+    return unrecordedPackages(this.#db, repository, limit);
   }
 
   provides(repository: string, name: string): Promise<Provide[]> {

@@ -19,6 +19,8 @@ export interface LoggedRequest {
   readonly milliseconds: number;
   readonly remote: string;
   readonly range?: string | undefined;
+  /** Where fetched content came from. */
+  readonly cache?: string | undefined;
   /** The connection ended before the answer did. */
   readonly isAborted?: boolean;
 }
@@ -41,9 +43,10 @@ export class AccessLog {
     this.#sink = sink;
   }
 
-  add({ method, url, status, bytes, milliseconds, remote, range, isAborted }: LoggedRequest): void {
+  add({ method, url, status, bytes, milliseconds, remote, range, cache, isAborted }: LoggedRequest): void {
     const more =
       (range === undefined ? '' : `,"range":${JSON.stringify(range.slice(0, MOST))}`) +
+      (cache === undefined ? '' : `,"cache":${JSON.stringify(cache)}`) +
       (isAborted === true ? ',"aborted":true' : '');
     this.#add(`"method":"${method}"${outcomeOf(url, status, bytes)}`, milliseconds, remote, more);
   }

@@ -19,11 +19,13 @@ export interface ApiParts {
   readonly isDraining: () => boolean;
   /** The exchange that a response belongs to; every one that comes here is in it. */
   readonly exchanges: { get(response: ServerResponse): Exchange | undefined };
+  /** Further ones. */
+  readonly routes: readonly ApiRoute[];
   /** Answers with an error. */
   readonly fail: (exchange: Exchange, error: unknown) => void;
 }
 
-export function createApi({ catalog, metrics, isDraining, exchanges, fail }: ApiParts): Express {
+export function createApi({ catalog, metrics, isDraining, exchanges, fail, routes: more }: ApiParts): Express {
   const app = express();
   app.disable('x-powered-by');
   app.set('query parser', 'simple');
@@ -34,7 +36,7 @@ export function createApi({ catalog, metrics, isDraining, exchanges, fail }: Api
     next();
   });
 
-  const routes = apiRoutes(catalog);
+  const routes = [...apiRoutes(catalog), ...more];
   for (const { path, schema, answer } of routes) {
     app.get(path, async (request, response) => {
       response.json(schema.parse(await answer(request)));

@@ -60,7 +60,14 @@ export async function answerContent(
   response.once('close', () => response.writableFinished || gone.abort());
   const isHead = request.method === 'HEAD';
   const range = isHead ? undefined : firstRange(request.headers.range);
-  const options = { signal: gone.signal, factsOnly: isHead, ...(range === undefined ? {} : { range }) };
+  const { 'cache-control': cacheControl, via } = request.headers;
+  const options = {
+    signal: gone.signal,
+    factsOnly: isHead,
+    ...(range === undefined ? {} : { range }),
+    ...(cacheControl === undefined ? {} : { cacheControl }),
+    ...(via === undefined ? {} : { via }),
+  };
   const artifact = await source.open(path, options);
   if (artifact === undefined) return false;
   try {
@@ -74,6 +81,7 @@ export async function answerContent(
 async function answer(artifact: OpenArtifact, exchange: Exchange, pool: BufferPool): Promise<void> {
   const { request, response } = exchange;
   const { facts } = artifact;
+  exchange.cache = artifact.headers?.[3];
   const headers = contentHeaders(facts);
   const verdict = evaluateConditions(request.headers, facts);
   if (verdict === 'failed') throw preconditionFailed();

@@ -24,6 +24,16 @@ const OWN_FAULTS: Partial<Record<ErrorCode, string>> = {
   'blob.missing':
     'The stored copy of this file is not there any more. Whoever runs this repository must import it again.',
   interrupted: 'What you asked for changed while it was being read. Ask again.',
+  'upstream.unreachable': 'This file is not kept here, and no source could be reached. Ask again later.',
+  'upstream.failed': 'This file is not kept here, and its sources failed. Ask again later.',
+  'upstream.unauthorized':
+    'The source of this file refuses us. Whoever runs this server must check user name and password of the upstream.',
+  'upstream.address-refused':
+    'The source of this file leads to an address that this server must not reach. Its log says which.',
+  'upstream.unusable':
+    'What the source sent is not the file that was asked for, so it was thrown away. The log says why.',
+  'upstream.changed': 'The file changed at its source while it was being fetched. Ask again.',
+  'proxy.not-cached': 'This file is not kept here, and the request forbids to fetch it.',
   'http.draining': 'This server is about to stop. Ask again, or ask another one.',
 };
 
@@ -73,7 +83,7 @@ function unexpected(error: unknown): AirlockError {
 function fieldsOf({ code, details }: PublicError): string[] {
   if (code === 'http.range-not-satisfiable') return ['Content-Range', `bytes */${String(details.size)}`];
   if (code === 'http.method-not-allowed') return ['Allow', ALLOW];
-  if (code === 'http.draining' || code === 'interrupted') return ['Retry-After', '1'];
+  if (code === 'http.draining' || code === 'interrupted' || code === 'upstream.changed') return ['Retry-After', '1'];
   return [];
 }
 

@@ -12,6 +12,8 @@ export interface Exchange {
   /** The client's address, which a closed connection no longer tells. */
   readonly remote: string;
   kind: RequestClass;
+  /** Where fetched content came from: Cache-Status. */
+  cache?: string | undefined;
   /** Of the body, handed to the system. */
   bytes: number;
 }

@@ -29,7 +29,7 @@ export function contentHeaders(facts: ArtifactFacts): ContentHeaders {
 const CACHE_CONTROL = { immutable: 'public, max-age=31536000, immutable', revalidate: 'no-cache' } as const;
 
 function makeHeaders(facts: ArtifactFacts): ContentHeaders {
-  const mediaType = mediaTypeOf(facts.name);
+  const mediaType = facts.mediaType ?? mediaTypeOf(facts.name);
   const validators = [
     ...(facts.etag === null ? [] : ['ETag', facts.etag]),
     ...(facts.modified === null ? [] : ['Last-Modified', facts.modified.toUTCString()]),
@@ -44,8 +44,10 @@ function makeHeaders(facts: ArtifactFacts): ContentHeaders {
     ...(facts.verification === 'unverified' ? ['X-Verification', 'unverified'] : []),
     'X-Content-Type-Options',
     'nosniff',
-    // XML can bring scripts along.
-    ...(mediaType === 'application/xml' ? ['Content-Security-Policy', 'sandbox'] : []),
+    // XML can bring scripts along, and so can pages of others.
+    ...(mediaType === 'application/xml' || mediaType.startsWith('text/html')
+      ? ['Content-Security-Policy', 'sandbox']
+      : []),
   ];
   const length = facts.size === null ? [] : ['Content-Length', String(facts.size)];
   return { mediaType, common, whole: ['Content-Type', mediaType, ...length, ...common], notModified: validators };

@@ -14,7 +14,10 @@ export interface MetricSources {
 }
 
 /** @returns what writes the server's metrics for Prometheus, read from where they are counted */
-export function createMetrics(sources: MetricSources): () => Promise<string> {
+export function createMetrics(
+  sources: MetricSources,
+  more?: { registerMetrics(registry: Registry): void },
+): () => Promise<string> {
   const registry = new Registry();
   const { traffic, memory, pool, trusted, catalog } = sources;
   const gauge = (name: string, help: string, read: () => number | Promise<number>) =>
@@ -39,6 +42,7 @@ export function createMetrics(sources: MetricSources): () => Promise<string> {
   gauge('airlock_blobs', 'Stored blobs.', async () => (await totals()).blobs);
   gauge('airlock_blob_bytes', 'Bytes of all stored blobs.', async () => (await totals()).bytes);
   traffic.register(registry);
+  more?.registerMetrics(registry);
   return async () => `${await registry.metrics()}\n${traffic.durations}`;
 }
 

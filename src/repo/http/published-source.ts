@@ -10,6 +10,7 @@ import {
 import type { Digest } from '../blobs/blob-store.ts';
 import type { Artifact } from '../catalog/artifact.ts';
 import type { Catalog, Entry } from '../catalog/catalog.ts';
+import { isVersionPath } from '../policies/policy-name.ts';
 import type { TrustedBlobs } from '../trusted-blobs.ts';
 import type { MemoryCache } from './memory-cache.ts';
 
@@ -69,7 +70,7 @@ export class PublishedSource implements ArtifactSource {
   async #lookUp(path: string): Promise<StoredFacts | undefined> {
     const version = this.#version;
     const cut = path.indexOf('/');
-    const entry = cut < 0 ? undefined : await this.#catalog.lookup(path.slice(0, cut), path.slice(cut + 1));
+    const entry = cut < 0 ? undefined : await this.#entry(path.slice(0, cut), path.slice(cut + 1));
     if (entry === undefined) return undefined;
     const facts = factsOf(entry);
     if (this.#memory.has(facts.digest) && (await this.#catalog.blob(facts.digest)) === undefined) {
@@ -77,6 +78,13 @@ export class PublishedSource implements ArtifactSource {
     }
     if (this.#catalog.version() === version) this.#keep(path, facts);
     return facts;
+  }
+
+  /** Metadata that was replaced, or rolled back, stays there for those who have read the repomd.xml that names it. */
+  async #entry(repository: string, path: string): Promise<Entry | undefined> {
+    const published = await this.#catalog.lookup(repository, path);
+    if (published !== undefined || !METADATA.test(path)) return published;
+    return await this.#catalog.former(repository, path, new Date(Date.now() - limits.packages.keepFormer));
   }
 
   #keep(path: string, facts: StoredFacts): void {
@@ -115,10 +123,15 @@ class MemoryArtifact implements OpenArtifact {
   async close(): Promise<void> {}
 }
 
-/** An image or package is what its name says; repository metadata is named by its digest, but for repomd.xml. */
+/** Named by its digest, as all metadata of a repository but repomd.xml. */
+const METADATA = /^repodata\/[0-9a-f]{64}-/;
+
+/** An image or package is what its name says; repository metadata is named by its digest, but for repomd.xml; a version of
+ * a policy is one for good. */
 function isImmutable(path: string, { kind, channel }: Artifact): boolean {
   if (kind === 'image' || kind === 'rpm') return true;
-  return channel === 'metadata' && /^repodata\/[0-9a-f]{64}-/.test(path);
+  if (kind === 'policy') return isVersionPath(path);
+  return channel === 'metadata' && METADATA.test(path);
 }
 
 function factsOf({ path, artifact, modified }: Entry): StoredFacts {
@@ -130,5 +143,11 @@ function factsOf({ path, artifact, modified }: Entry): StoredFacts {
     etag: etagOf(artifact.digest),
     freshness: isImmutable(path, artifact) ? 'immutable' : 'revalidate',
     verification: artifact.verification.status,
+    ...(artifact.kind === 'policy' ? { mediaType: policyMediaType(artifact) } : {}),
   };
+}
+
+/** Names of policies tell nothing; what is no JSON is text, whatever else somebody may see in it. */
+function policyMediaType({ facts }: Artifact): string {
+  return facts.format === 'aws' || facts.format === 'json' ? 'application/json' : 'text/plain; charset=utf-8';
 }

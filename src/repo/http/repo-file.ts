@@ -41,7 +41,8 @@ export async function answerRepoFile(
   return true;
 }
 
-function originOf({ socket, headers }: IncomingMessage): string {
+/** Scheme and authority under which the client asked. @throws http.bad-request */
+export function originOf({ socket, headers }: IncomingMessage): string {
   const scheme = socket instanceof TLSSocket ? 'https' : 'http';
   const address = socket.localAddress ?? 'localhost';
   const host = headers.host ?? `${address.includes(':') ? `[${address}]` : address}:${socket.localPort}`;

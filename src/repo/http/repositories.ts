@@ -4,6 +4,7 @@
 import { AirlockError } from '../../errors.ts';
 import type { ArtifactSource } from '../artifact-source.ts';
 import type { Catalog } from '../catalog/catalog.ts';
+import { answerBeyond, type Beyond } from './beyond.ts';
 import type { BufferPool } from './buffer-pool.ts';
 import { answerContent } from './content.ts';
 import { type Exchange, sendText } from './exchange.ts';
@@ -15,6 +16,7 @@ export interface RepositoriesParts {
   readonly catalog: Catalog;
   readonly source: ArtifactSource;
   readonly pool: BufferPool;
+  readonly beyond?: Beyond | undefined;
 }
 
 /**
@@ -23,7 +25,7 @@ export interface RepositoriesParts {
  * @throws http.bad-request, path.not-found, and what content.ts and listing.ts throw
  */
 export async function answerRepos(
-  { catalog, source, pool }: RepositoriesParts,
+  { catalog, source, pool, beyond }: RepositoriesParts,
   exchange: Exchange,
   path: string,
   query: string,
@@ -34,10 +36,14 @@ export async function answerRepos(
   const [repos = '', repository, ...names] = parsed.segments;
   const key = names.join('/');
   const folder = key === '' ? '' : `${key}/`;
+  const isFetched = async () => beyond !== undefined && (await answerBeyond({ beyond, pool }, exchange, path));
   if (parsed.isFolder) {
     exchange.kind = 'listing';
+    const isEmpty = repository === undefined && beyond !== undefined && (await catalog.repositories()).length === 0;
+    if (isEmpty && (await isFetched().catch(() => false))) return;
     if (repository === undefined) await answerRepositories(catalog, exchange, query);
-    else if (!(await answerFolder(catalog, repository, folder, exchange, query))) throw notFound();
+    else if (!(await answerFolder(catalog, repository, folder, exchange, query)) && !(await isFetched()))
+      throw notFound();
     return;
   }
   if (repository === undefined) {
@@ -46,7 +52,10 @@ export async function answerRepos(
   }
   if (key !== '' && (await answerContent(source, `${repository}/${key}`, exchange, pool))) return;
   if (await answerRepoFile(catalog, repository, key, exchange)) return;
-  if (!(await hasFolder(catalog, repository, folder))) throw notFound();
+  if (!(await hasFolder(catalog, repository, folder))) {
+    if (key !== '' && (await isFetched())) return;
+    throw notFound();
+  }
   redirectInto(exchange, names.at(-1) ?? repository);
 }
 

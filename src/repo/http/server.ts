@@ -10,6 +10,7 @@ import type { Catalog } from '../catalog/catalog.ts';
 import { TrustedBlobs } from '../trusted-blobs.ts';
 import { AccessLog, type LineSink } from './access-log.ts';
 import { createApi } from './api.ts';
+import { answerBeyond, type Beyond, targetOf } from './beyond.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { answerAtOnce, isSent } from './content.ts';
 import { ALLOW, answerError } from './error-answer.ts';
@@ -45,6 +46,8 @@ export interface HttpServerOptions {
   readonly listen: { readonly host: string; readonly port: number };
   /** Bytes of small hot files kept in memory; 0: none. */
   readonly memoryCache: number;
+  /** What is fetched from others. Without it, this server has only what is in its repositories. */
+  readonly beyond?: Beyond;
   /** In place of those of limits.http. */
   readonly limits?: Partial<HttpLimits>;
 }
@@ -71,6 +74,12 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Runni
   const { limits, state } = parts;
   const server = createServer(serverOptions(limits), createListener(parts));
   applyLimits(server, limits);
+  const { beyond } = options;
+  if (beyond !== undefined) {
+    server
+      .removeAllListeners('connect')
+      .on('connect', (request, socket: Socket, head) => beyond.tunnel(request, socket, head));
+  }
   const front = new Front(parts);
   front.attach(server);
   await startListening(server, listen);
@@ -78,6 +87,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Runni
 
   const stop = async () => {
     state.isDraining = true;
+    beyond?.cutTunnels();
     await drain(server, front, limits.drainTimeout);
     parts.log?.flush();
     if (options.trusted === undefined) trusted.close();
@@ -96,7 +106,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Runni
 
 type Parts = ReturnType<typeof assemble>;
 
-function assemble({ catalog, logger, memoryCache, accessLog, limits }: HttpServerOptions, trusted: TrustedBlobs) {
+function assemble(options: HttpServerOptions, trusted: TrustedBlobs) {
+  const { catalog, logger, memoryCache, accessLog, limits, beyond } = options;
   const all: HttpLimits = { ...defaults.http, ...limits };
   const memory = new MemoryCache(memoryCache, trusted);
   const pool = new BufferPool(all.buffers, all.smallBuffer);
@@ -109,7 +120,8 @@ function assemble({ catalog, logger, memoryCache, accessLog, limits }: HttpServe
     traffic,
     source: new PublishedSource({ catalog, trusted, memory }),
     log: accessLog && new AccessLog(accessLog),
-    metrics: createMetrics({ traffic, memory, pool, trusted, catalog }),
+    metrics: createMetrics({ traffic, memory, pool, trusted, catalog }, beyond),
+    beyond,
     state: { isDraining: false },
   };
 }
@@ -117,21 +129,23 @@ function assemble({ catalog, logger, memoryCache, accessLog, limits }: HttpServe
 const REPOS = '/repos/';
 
 function createListener(parts: Parts): RequestListener {
-  const { catalog, logger, limits, traffic, source, log, metrics, state } = parts;
+  const { catalog, logger, limits, traffic, source, log, metrics, state, beyond, pool } = parts;
   const exchanges = new WeakMap<ServerResponse, Exchange>();
   const fail = (exchange: Exchange, error: unknown) => {
     logFailure(logger, exchange, error);
     answerError(exchange, error);
   };
-  const api = createApi({ catalog, metrics, exchanges, isDraining: () => state.isDraining, fail });
+  const isDraining = () => state.isDraining;
+  const api = createApi({ catalog, metrics, exchanges, isDraining, fail, routes: beyond?.routes ?? [] });
 
-  const finish = ({ request, response, kind, bytes, started, remote }: Exchange) => {
+  const finish = ({ request, response, kind, bytes, started, remote, cache }: Exchange) => {
     const milliseconds = performance.now() - started;
     const { statusCode: status, writableEnded } = response;
     traffic.inFlight -= 1;
     traffic.count(kind, status, bytes, milliseconds);
     const { method = '', url = '', headers } = request;
-    log?.add({ method, url, status, bytes, milliseconds, remote, range: headers.range, isAborted: !writableEnded });
+    const { range } = headers;
+    log?.add({ method, url, status, bytes, milliseconds, remote, range, cache, isAborted: !writableEnded });
   };
 
   const finishLater = (exchange: Exchange) => {
@@ -150,14 +164,22 @@ function createListener(parts: Parts): RequestListener {
     } else if (request.method !== 'GET' && request.method !== 'HEAD') {
       fail(exchange, methodNotAllowed());
     } else {
-      const { path, query } = splitTarget(request.url ?? '');
-      if (path === '/repos' || path.startsWith(REPOS)) {
-        answerRepos(parts, exchange, path, query).catch((error: unknown) => fail(exchange, error));
-      } else {
-        request.url = query === '' ? path : `${path}?${query}`;
-        exchanges.set(response, exchange);
-        api(request, response);
-      }
+      route(exchange).catch((error: unknown) => fail(exchange, error));
+    }
+  };
+
+  const route = async (exchange: Exchange) => {
+    const { request, response } = exchange;
+    if (beyond !== undefined) request.url = targetOf(beyond, request);
+    const { path, query } = splitTarget(request.url ?? '');
+    if (path === '/repos' || path.startsWith(REPOS)) {
+      await answerRepos(parts, exchange, path, query);
+    } else if (beyond !== undefined && path.startsWith('/upstreams/')) {
+      if (!(await answerBeyond({ beyond, pool }, exchange, path))) throw nowhere();
+    } else {
+      request.url = query === '' ? path : `${path}?${query}`;
+      exchanges.set(response, exchange);
+      api(request, response);
     }
   };
 
@@ -177,6 +199,10 @@ function createListener(parts: Parts): RequestListener {
 /** A request with a body that is not worth skipping ends its connection. */
 function hasBodyAbove(limit: number, headers: IncomingHttpHeaders): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > limit;
+}
+
+function nowhere(): AirlockError {
+  return new AirlockError('path.not-found', 'None of the sources of this server has this path.');
 }
 
 function methodNotAllowed(): AirlockError {

@@ -23,8 +23,8 @@ export interface Destination {
    * @throws what says that the file is not what its name promises
    */
   readonly inspect: (staged: ByteSource, file: Pick<Artifact, 'digest' | 'size'>) => Promise<Inspected>;
-  /** Whether what the published file holds was published with it; if not, importing it again does so. Default: yes. */
-  readonly isComplete?: (published: Artifact) => boolean;
+  /** Whether what the published file holds is published, too; if not, importing it again does so. Default: yes. */
+  readonly isComplete?: (published: Artifact) => Promise<boolean>;
   /** Finds the file that a sidecar for something inside the staged bytes speaks of. */
   readonly inside?: (staged: ByteSource, name: string) => Promise<ByteSource | undefined>;
 }

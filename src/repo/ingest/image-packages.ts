@@ -4,6 +4,7 @@
 import type { Digest } from '../blobs/blob-store.ts';
 import { sliceStat } from '../blobs/slice-reader.ts';
 import type { Artifact, Json, Origin, ReleaseFacts } from '../catalog/artifact.ts';
+import type { Catalog } from '../catalog/catalog.ts';
 import type { FoundCarried } from '../packages/carried.ts';
 import type { FoundPackage, FoundPackages } from '../packages/iso-packages.ts';
 import { packageFactsOf } from '../packages/package-list.ts';
@@ -39,6 +40,22 @@ export function imagePackages(
       };
     },
   };
+}
+
+/** Whether all packages of a published image are published: they are not where no key was known, or after a roll-back. */
+export async function hasAllPackages(
+  catalog: Catalog,
+  repository: string,
+  { digest, facts }: Artifact,
+): Promise<boolean> {
+  let missing = Number(facts.packages ?? 0);
+  if (missing === 0) return false;
+  const published = (await catalog.repository(repository))?.published ?? 0;
+  for await (const { artifact } of catalog.entries(repository, published)) {
+    if (artifact.kind !== 'rpm') continue;
+    if (artifact.origins?.some(({ within }) => within?.container === digest)) missing -= 1;
+  }
+  return missing <= 0;
 }
 
 function originIn({ digest, release }: ImageWithPackages, { start }: { readonly start: number }): Origin {

@@ -13,7 +13,7 @@ import { orderKey } from '../formats/releases/order.ts';
 import { parseRelease, trainOf, versionOf } from '../formats/releases/release.ts';
 import { findPackages, type PackagePolicy } from '../packages/iso-packages.ts';
 import { rpmRepositoryName } from '../packages/repository-name.ts';
-import { imagePackages } from './image-packages.ts';
+import { hasAllPackages, imagePackages } from './image-packages.ts';
 import { type IngestContext, type IngestOptions, type IngestOutcome, ingestFile } from './ingest-file.ts';
 import { requireFile } from './medium.ts';
 import { checkTar } from './tar-check.ts';
@@ -56,7 +56,8 @@ export async function importImage(context: IngestContext, file: string, options:
             : { contents: imagePackages(context, repositoryOf(release), image, found) }),
         };
       },
-      isComplete: ({ facts }) => !hasPackages(parsed) || Number(facts.packages ?? 0) > 0,
+      isComplete: async (image) =>
+        !hasPackages(parsed) || (await hasAllPackages(context.catalog, repositoryOf(release), image)),
       ...(parsed.form === 'iso' ? { inside: findInside } : {}),
     },
     options,

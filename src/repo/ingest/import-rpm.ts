@@ -11,7 +11,7 @@ import { quoteUnsafe } from '../formats/quote.ts';
 import { nevra } from '../formats/rpm/evr.ts';
 import { openRpm } from '../formats/rpm/rpm-file.ts';
 import { rpmVerifier, type VerifyRpm } from '../formats/rpm/verify-rpm.ts';
-import { type FoundPackage, type Offender, type PackagePolicy, refusal } from '../packages/iso-packages.ts';
+import { type FoundPackage, misnamed, type Offender, type PackagePolicy, refusal } from '../packages/iso-packages.ts';
 import { type PackagesContext, prepareChange, untilSettled } from '../packages/prepare-change.ts';
 import { readPackage, requirementsOf } from '../packages/read-package.ts';
 import { rpmRepositoryName } from '../packages/repository-name.ts';
@@ -71,7 +71,7 @@ export async function importRpms(
   options: StagingOptions,
 ): Promise<ImportRpmReport> {
   const repository = rpmRepositoryName(target.distribution, target.architecture);
-  const found = await packageFiles(files);
+  const { found, skipped } = await packageFiles(files);
   const leases: Leases = new Set();
   try {
     const arrived = await bringAll(context, found, target, options, leases);
@@ -90,7 +90,7 @@ export async function importRpms(
       revision,
       packages: arrived.map((each) => outcomeOf(each, before)),
       unresolved,
-      warnings: [...warnings, ...unverifiable],
+      warnings: [...skipped, ...misnamed(arrived), ...warnings, ...unverifiable],
     };
   } catch (error) {
     await abandon(context, leases);
@@ -98,28 +98,41 @@ export async function importRpms(
   }
 }
 
+/** What was named, and what is in the folders that were. */
+interface PackageFiles {
+  readonly files: Set<string>;
+  /** What was passed over, and why. */
+  readonly skipped: string[];
+}
+
 /** @returns absolute paths, sorted, each once */
-async function packageFiles(files: readonly string[]): Promise<string[]> {
-  const found = new Set<string>();
+async function packageFiles(files: readonly string[]): Promise<{ found: string[]; skipped: string[] }> {
+  const found: PackageFiles = { files: new Set(), skipped: [] };
   for (const file of files) {
     const full = path.resolve(file);
     const isFolder = (await stat(full).catch(() => undefined))?.isDirectory() === true;
-    if (!isFolder) found.add(full);
+    if (!isFolder) found.files.add(full);
     else await addFolder(full, 0, found);
   }
-  if (found.size > 0) return [...found].sort();
+  if (found.files.size > 0) return { found: [...found.files].sort(), skipped: found.skipped };
   throw new AirlockError(
     'file.not-found',
     `There is no *.rpm in ${files.map((file) => quoteUnsafe(file)).join(', ')}.`,
   );
 }
 
-async function addFolder(folder: string, depth: number, found: Set<string>): Promise<void> {
-  if (depth > limits.hunt.depth) return;
+async function addFolder(folder: string, depth: number, found: PackageFiles): Promise<void> {
+  const skip = (what: string, why: string) => found.skipped.push(`passed over: ${quoteUnsafe(what)} (${why})`);
+  if (depth > limits.hunt.depth) {
+    skip(folder, `folders within folders, deeper than ${limits.hunt.depth}`);
+    return;
+  }
   for await (const item of await opendir(folder)) {
     const full = path.join(folder, item.name);
     if (item.isDirectory()) await addFolder(full, depth + 1, found);
-    else if (item.isFile() && item.name.endsWith('.rpm')) found.add(full);
+    else if (!/\.rpm$/i.test(item.name)) continue;
+    else if (item.isFile()) found.files.add(full);
+    else skip(full, 'not a file, and links are not followed');
   }
 }
 

@@ -33,7 +33,7 @@ export interface IngestOptions extends StagingOptions, Demands {}
 export interface IngestOutcome {
   /**
    * `present`: nothing to do; `upgraded`: the bytes were there, and are better vouched for now; `completed`: they were
-   * there, and what vouches for them was added or mended.
+   * there, and what vouches for them or lies in them was added or mended.
    */
   readonly outcome: 'imported' | 'upgraded' | 'completed' | 'present';
   readonly file: string;
@@ -98,7 +98,9 @@ async function ingestNew(it: Import): Promise<IngestOutcome> {
   const writer = await stage(context.blobs, medium, options);
   try {
     const { digest, size } = await writer.seal();
-    const staged = interruptible({ size, readAt: (into, position) => writer.readAt(into, position) }, options.signal);
+    const { inFile } = writer;
+    const readAt = writer.readAt.bind(writer);
+    const staged = interruptible({ size, inFile, readAt }, options.signal);
     const { checks, proven } = await checkSidecars(found, medium.name, digest, {
       ...options,
       folder: path.dirname(file),
@@ -140,7 +142,7 @@ async function vouchAgain(it: Import, known: Entry): Promise<IngestOutcome> {
 
 /** Looks into stored bytes whose content could not be published when they came. */
 async function inspectAgain({ context, destination, options }: Import, { artifact }: Entry): Promise<Inspected> {
-  if (destination.isComplete?.(artifact) !== false) return { facts: {}, warnings: [] };
+  if ((await destination.isComplete?.(artifact)) !== false) return { facts: {}, warnings: [] };
   const reader = await context.blobs.open(artifact.digest);
   try {
     options.progress.start(quoteUnsafe(artifact.name), artifact.size);

@@ -54,6 +54,7 @@ export function heard({ signal, progress }: StagingOptions): (bytes: number) => 
 export function interruptible(source: ByteSource, signal: AbortSignal): ByteSource {
   return {
     size: source.size,
+    inFile: source.inFile,
     async readAt(into, position) {
       throwIfAborted(signal);
       return await source.readAt(into, position);

@@ -1,22 +1,23 @@
 /**
  * The packages inside an image: found, verified and described where they lie. Nothing is extracted.
  */
+import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
-import type { ByteSource, Digest } from '../blobs/blob-store.ts';
-import type { Verification } from '../catalog/artifact.ts';
+import type { ByteSource } from '../blobs/blob-store.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { PackageRecord } from '../catalog/packages.ts';
 import { type IsoEntry, type IsoImage, openIso } from '../formats/iso9660/iso-image.ts';
 import type { VendorKey } from '../formats/openpgp/key-files.ts';
 import { quote } from '../formats/quote.ts';
-import type { RpmFacts } from '../formats/rpm/facts.ts';
-import { openRpm } from '../formats/rpm/rpm-file.ts';
+import { checkFileName } from '../formats/rpm/file-name.ts';
 import type { RpmPolicy } from '../formats/rpm/signature-policy.ts';
-import { rpmVerifier, type VerifyRpm } from '../formats/rpm/verify-rpm.ts';
+import { rpmVerifier } from '../formats/rpm/verify-rpm.ts';
+import { throwIfAborted } from '../ingest/staging.ts';
 import { type FoundCarried, findCarried } from './carried.ts';
-import { readPackage } from './read-package.ts';
+import { type Examined, examinePackage, type GoodPackage } from './examine-package.ts';
+import { PackageThreads } from './package-threads.ts';
 
 /** What an import asks of the packages that it brings. */
 export interface PackagePolicy extends RpmPolicy {
@@ -25,14 +26,7 @@ export interface PackagePolicy extends RpmPolicy {
 }
 
 /** A package that may come in. */
-export interface FoundPackage {
-  /** In its repository. */
-  readonly path: string;
-  readonly digest: Digest;
-  /** Bytes. */
-  readonly size: number;
-  readonly facts: RpmFacts;
-  readonly verification: Verification;
+export interface FoundPackage extends Omit<GoodPackage, 'record'> {
   /** Where it begins in the image. */
   readonly start: number;
   /** Its name in the image. */
@@ -67,8 +61,8 @@ export async function findPackages(
   source: ByteSource,
   options: FindOptions,
 ): Promise<FoundPackages> {
+  await using examiner = examinerFor(source, options);
   const iso = await openIso(source);
-  const verify = rpmVerifier({ ...options.policy, keys: options.keys });
   const found = new Map<string, FoundPackage>();
   const carried: FoundCarried[] = [];
   const offenders: Offender[] = [];
@@ -77,24 +71,38 @@ export async function findPackages(
     await catalog.recordPackages(records);
     records = [];
   };
+  const take = async ({ entry, examined, start }: OnItsWay): Promise<void> => {
+    const { problems, read } = await examined;
+    throwIfAborted(options.signal);
+    options.onBytes?.(entry.size);
+    if (read === undefined) {
+      offenders.push({ file: entry.path, problems });
+      return;
+    }
+    const { record, ...rest } = read;
+    const other = found.get(read.path);
+    if (other !== undefined && other.digest !== read.digest) {
+      offenders.push({ file: entry.path, problems: [twice(other.file, entry.path)] });
+    }
+    found.set(read.path, { ...rest, start, file: entry.path });
+    if (records.push(record) >= limits.packages.recordBatch) await flush();
+  };
+  const onTheirWay: OnItsWay[] = [];
   for await (const entry of iso.walk()) {
     if (entry.type !== 'file') continue;
     if (REPOMD.test(entry.path)) carried.push(...(await findCarried(iso, entry)));
     if (!RPM_NAME.test(entry.name)) continue;
-    const { problems, read } = await examine(iso, entry, verify, options);
-    if (read === undefined) {
-      offenders.push({ file: entry.path, problems });
-      continue;
-    }
-    const other = found.get(read.found.path);
-    if (other !== undefined && other.digest !== read.found.digest) {
-      offenders.push({ file: entry.path, problems: [twice(other.file, entry.path)] });
-    }
-    found.set(read.found.path, read.found);
-    if (records.push(read.record) >= limits.packages.recordBatch) await flush();
+    onTheirWay.push(examiner.start(iso, entry));
+    const first = onTheirWay.length < examiner.capacity ? undefined : onTheirWay.shift();
+    if (first !== undefined) await take(first);
   }
+  for (const each of onTheirWay) await take(each);
   await flush();
-  if (offenders.length === 0) return { packages: [...found.values()], carried, warnings: [] };
+  if (offenders.length === 0) {
+    const packages = [...found.values()];
+    const warnings = packages.length === 0 ? [EMPTY] : [...misnamed(packages), ...unverified(packages)];
+    return { packages, carried, warnings };
+  }
   const isUnknownOnly = offenders.every(({ problems }) =>
     problems.every(({ code }) => code === 'signature.unknown-key'),
   );
@@ -104,41 +112,82 @@ export async function findPackages(
   throw refusal(offenders, offenders.length + found.size);
 }
 
+const EMPTY = 'it holds no packages (*.rpm), so routers can install nothing from it';
+
+/** What to say of packages whose files are not called what their headers say, which is what counts. */
+export function misnamed(packages: readonly Pick<FoundPackage, 'file' | 'facts'>[]): string[] {
+  const all = packages.flatMap(({ file, facts }) => checkFileName(path.posix.basename(file), facts) ?? []);
+  const more = all.length - limits.packages.named;
+  return more > 0 ? [...all.slice(0, -more), `${more} more files are not called as their packages`] : all;
+}
+
+function unverified(packages: readonly FoundPackage[]): string[] {
+  const count = packages.filter(({ verification }) => verification.status !== 'signature').length;
+  if (count === 0) return [];
+  return [
+    `${count} of its ${packages.length} packages are not verified by signature. Routers with gpgcheck=1, as the .repo file of the repository has it, refuse those that none of its keys has signed.`,
+  ];
+}
+
 /** A package that may not come in, and why. */
 export interface Offender {
   readonly file: string;
   readonly problems: readonly AirlockError[];
 }
 
-interface Examined {
-  readonly problems: readonly AirlockError[];
-  readonly read?: { readonly found: FoundPackage; readonly record: PackageRecord };
+/** A package that is being examined. */
+interface OnItsWay {
+  readonly entry: IsoEntry;
+  /** Where it begins in the image. */
+  readonly start: number;
+  readonly examined: Promise<Examined>;
 }
 
-async function examine(iso: IsoImage, entry: IsoEntry, verify: VerifyRpm, options: FindOptions): Promise<Examined> {
-  try {
-    const source = iso.source(entry);
-    const rpm = await openRpm(source);
-    const { problems, verification, digest } = await verify(source, rpm, options);
-    if (problems.length > 0) return { problems };
-    const { facts, path: to, record } = readPackage(rpm, { digest, size: source.size });
-    const [extent, ...others] = iso.extents(entry);
-    if (extent === undefined || others.length > 0) return { problems: [inPieces()] };
-    const { start } = extent;
-    const found = { path: to, digest, size: source.size, facts, verification, start, file: entry.path };
-    return { problems: [], read: { found, record } };
-  } catch (error) {
-    if (error instanceof AirlockError && error.code.startsWith('rpm.')) return { problems: [error] };
-    throw error;
-  }
+interface Examiner extends AsyncDisposable {
+  /** How many packages may be on their way at once. */
+  readonly capacity: number;
+  start(iso: IsoImage, entry: IsoEntry): OnItsWay;
+}
+
+/** Large images are worth threads, which take a while to start. */
+function examinerFor(image: ByteSource, { keys, policy, signal }: FindOptions): Examiner {
+  const { inFile } = image;
+  const isLarge = image.size >= limits.packages.threadsFrom && availableParallelism() > 1;
+  const threads = isLarge && inFile !== undefined ? new PackageThreads(keys, policy) : undefined;
+  const verify = rpmVerifier({ ...policy, keys });
+  const over = new AbortController();
+  const stop = AbortSignal.any([signal, over.signal]);
+  const running = new Set<Promise<unknown>>();
+
+  const examine = async (source: ByteSource, start: number): Promise<Examined> => {
+    const place = inFile && { fd: inFile.fd, start: inFile.start + start, size: source.size };
+    const examined = place && (await threads?.examine(place));
+    if (examined !== undefined) return examined;
+    stop.throwIfAborted();
+    return await examinePackage(source, verify, { signal: stop });
+  };
+  return {
+    capacity: threads?.capacity ?? 1,
+    start(iso, entry) {
+      const [extent = { start: 0 }, ...others] = iso.extents(entry);
+      const examined = others.length > 0 ? Promise.resolve(inPieces()) : examine(iso.source(entry), extent.start);
+      running.add(examined);
+      const end = () => running.delete(examined);
+      examined.then(end, end); // an error is told when its turn comes, unless another one was before it
+      return { entry, start: extent.start, examined };
+    },
+    async [Symbol.asyncDispose]() {
+      over.abort();
+      await threads?.[Symbol.asyncDispose]();
+      await Promise.allSettled(running); // they read what the caller closes next
+    },
+  };
 }
 
 /** No tool writes images so: it is a file of more than 4 GiB whose sections do not follow one another. */
-function inPieces(): AirlockError {
-  return new AirlockError(
-    'iso.invalid',
-    'it lies in several pieces in the image. Ask for an image that was made anew.',
-  );
+function inPieces(): Examined {
+  const message = 'it lies in several pieces in the image. Ask for an image that was made anew.';
+  return { problems: [new AirlockError('iso.invalid', message)], read: undefined };
 }
 
 function twice(first: string, second: string): AirlockError {

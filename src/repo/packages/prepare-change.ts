@@ -18,7 +18,7 @@ import { type PackageList, writeMetadata } from '../formats/repodata/write-metad
 import { commit, type Leases, type Stores, storeBytes } from '../ingest/staging.ts';
 import type { CarriedFacts } from './carried.ts';
 import { type ListedPackage, listed, packageList } from './package-list.ts';
-import { readPackageFrom } from './read-package.ts';
+import { recordAgain } from './record-again.ts';
 
 export interface PackagesContext extends Stores {
   /** Signs metadata. Made at the first use. */
@@ -39,6 +39,8 @@ export interface PackageEdit {
    * have it), or `withdrawn`. Default: all stay.
    */
   readonly keep?: (entry: Entry) => Artifact | 'gone' | 'withdrawn';
+  /** Whether other bytes may come under the path of what is published. Default: they are refused. */
+  readonly mayReplace?: (entry: Entry) => boolean;
 }
 
 /** Ready to be published. Its blobs are stored. */
@@ -56,25 +58,21 @@ export const VENDOR_KEY_PREFIX = 'RPM-GPG-KEY-vendor-';
 interface RepomdFacts {
   /** Paths of what it names. */
   readonly files: readonly string[];
-  /** Paths of what earlier ones named, and when these were replaced, milliseconds since 1970: readers may be in flight. */
-  readonly former: Readonly<Record<string, number>>;
 }
 
 /**
  * @param leases gains what is stored on the way; whoever made it ends them, after publishing or giving up
- * @param now milliseconds since 1970
  * @throws what the store and the catalog throw; rpm.* if a package that is published cannot be read again
  */
 export async function prepareChange(
   context: PackagesContext,
   edit: PackageEdit,
   leases: Leases,
-  now = Date.now(),
 ): Promise<PreparedChange> {
   const { catalog } = context;
   const base = (await catalog.repository(edit.repository))?.published ?? 0;
   const state = await nextState(context, edit, base);
-  const metadata = await writeAll(context, edit.repository, state, new Files(context, leases), now);
+  const metadata = await writeAll(context, edit.repository, state, new Files(context, leases));
   const put = [...state.put, ...metadata.put];
   const remove = [...state.gone, ...metadata.outdated];
   return {
@@ -113,18 +111,26 @@ interface NextState {
   readonly put: Put[];
   readonly gone: string[];
   readonly withdrawn: string[];
+  /** Paths of the metadata of the published revision. */
+  readonly metadata: string[];
 }
+
+/** Whoever has read the repomd.xml that names such a file still gets it when it is not published any more. */
+const NAMED_BY_DIGEST = /^repodata\/[0-9a-f]{64}-/;
 
 async function nextState(
   { catalog, keys }: PackagesContext,
-  { repository, add = [], keep }: PackageEdit,
+  { repository, add = [], keep, mayReplace }: PackageEdit,
   base: number,
 ): Promise<NextState> {
-  const state: NextState = { packages: [], carried: new Map(), put: [], gone: [], withdrawn: [] };
+  const state: NextState = { packages: [], carried: new Map(), put: [], gone: [], withdrawn: [], metadata: [] };
   const coming = new Map(add.map((each) => [each.path, each.artifact]));
   for await (const entry of catalog.entries(repository, base)) {
     if (isOldKey(entry.path, keys)) state.gone.push(entry.path);
-    if (!isContent(entry.artifact)) continue;
+    if (!isContent(entry.artifact)) {
+      if (NAMED_BY_DIGEST.test(entry.path)) state.metadata.push(entry.path);
+      continue;
+    }
     const kept = keep?.(entry) ?? entry.artifact;
     const arriving = coming.get(entry.path);
     if (kept === 'gone' || kept === 'withdrawn') {
@@ -133,7 +139,8 @@ async function nextState(
     }
     coming.delete(entry.path);
     const artifact = arriving === undefined ? kept : joined(kept, arriving);
-    if (artifact !== entry.artifact) state.put.push({ path: entry.path, artifact });
+    const replace = artifact.digest !== entry.artifact.digest && mayReplace?.(entry) === true;
+    if (artifact !== entry.artifact) state.put.push({ path: entry.path, artifact, replace });
     settle(state, artifact);
   }
   for (const [path, artifact] of coming) {
@@ -188,7 +195,7 @@ function joined(there: Artifact, arriving: Artifact): Artifact {
 }
 
 interface WrittenFiles extends Pick<Files, 'put' | 'stored'> {
-  /** Paths of metadata that no reader can still be after. */
+  /** Paths of metadata that the new repomd.xml does not name. */
   readonly outdated: readonly string[];
 }
 
@@ -197,11 +204,10 @@ async function writeAll(
   repository: string,
   state: NextState,
   files: Files,
-  now: number,
 ): Promise<WrittenFiles> {
   const { catalog } = context;
   const facts = (await catalog.lookup(repository, REPOMD))?.artifact.facts as RepomdFacts | undefined;
-  const list = packageList(catalog, state.packages, (missing) => refill(context, missing));
+  const list = packageList(catalog, state.packages, (missing) => recordAgain(context, missing));
   const records: RepomdRecord[] = [];
   for (const kind of METADATA_KINDS) {
     records.push(await writeKind(context, repository, kind, { list, facts, files }));
@@ -209,10 +215,9 @@ async function writeAll(
   for (const artifact of state.carried.values()) records.push(carriedRecord(artifact));
   const named = records.map(metadataPath);
   const text = Buffer.from(repomd(records));
-  const former = formerFiles(facts, named, now);
-  const { digest } = await files.store(REPOMD, text, { files: named, former });
+  const { digest } = await files.store(REPOMD, text, { files: named });
   await sign(context, repository, { text, digest }, files);
-  const outdated = Object.keys(facts?.former ?? {}).filter((path) => !named.includes(path) && !(path in former));
+  const outdated = state.metadata.filter((path) => !named.includes(path));
   return { put: files.put, stored: files.stored, outdated };
 }
 
@@ -324,27 +329,4 @@ async function sign(
   if (signed?.signed === digest && signed.key === key.fingerprint) return;
   const signature = Buffer.from(await key.signDetached(text));
   await files.store(SIGNATURE, signature, { signed: digest, key: key.fingerprint });
-}
-
-/** Reads packages again of which the catalog has lost what repodata says of them. */
-async function refill({ blobs, catalog }: PackagesContext, missing: readonly Digest[]): Promise<void> {
-  for (const digest of missing) {
-    const reader = await blobs.open(digest);
-    try {
-      await catalog.recordPackages([(await readPackageFrom(reader, digest)).record]);
-    } finally {
-      await reader.close();
-    }
-  }
-}
-
-/** When what is named no longer was replaced; what was replaced long ago is dropped. */
-function formerFiles(facts: RepomdFacts | undefined, files: readonly string[], now: number): Record<string, number> {
-  const former: Record<string, number> = {};
-  for (const path of facts?.files ?? []) former[path] = now;
-  for (const [path, at] of Object.entries(facts?.former ?? {})) {
-    if (now - at < limits.packages.keepFormer) former[path] ??= at;
-  }
-  for (const path of files) delete former[path];
-  return former;
 }

@@ -3,11 +3,10 @@
  */
 import type { ByteSource, Digest } from '../blobs/blob-store.ts';
 import type { PackageRecord, Provide } from '../catalog/packages.ts';
-import { isPrimaryFile, packageFragments } from '../formats/repodata/package-fragments.ts';
+import { describePackage } from '../formats/repodata/package-fragments.ts';
 import { packagePath } from '../formats/repodata/package-path.ts';
 import { type Dependency, dependenciesOf } from '../formats/rpm/dependencies.ts';
-import { type RpmFacts, rpmFacts } from '../formats/rpm/facts.ts';
-import { filesOf } from '../formats/rpm/files.ts';
+import type { RpmFacts } from '../formats/rpm/facts.ts';
 import { openRpm, type RpmFile } from '../formats/rpm/rpm-file.ts';
 import { SENSE } from '../formats/rpm/tags.ts';
 
@@ -23,9 +22,9 @@ export interface ReadPackage {
  * @throws rpm.*
  */
 export function readPackage(rpm: RpmFile, file: { readonly digest: Digest; readonly size: number }): ReadPackage {
-  const facts = rpmFacts(rpm);
-  const texts = packageFragments(rpm, file);
-  return { facts, path: packagePath(facts), record: { digest: file.digest, texts, provides: [...providesOf(rpm)] } };
+  const { facts, fragments, provides, primaryFiles } = describePackage(rpm, file);
+  const record = { digest: file.digest, texts: fragments, provides: [...recorded(provides, primaryFiles)] };
+  return { facts, path: packagePath(facts), record };
 }
 
 /** As `readPackage`, from the bytes. @throws rpm.*, what the source throws */
@@ -38,11 +37,11 @@ export function requirementsOf(rpm: RpmFile): Dependency[] {
   return [...dependenciesOf(rpm, 'requires')].filter(({ isRpmlib }) => !isRpmlib);
 }
 
-function* providesOf(rpm: RpmFile): Generator<Provide, void, undefined> {
-  for (const { name, flags, comparison, evr } of dependenciesOf(rpm, 'provides')) {
+function* recorded(provides: readonly Dependency[], files: Iterable<string>): Generator<Provide, void, undefined> {
+  for (const { name, flags, comparison, evr } of provides) {
     yield { name, flags: comparison === null ? 0 : flags & SENSE.mask, evr: evr === null ? null : writeEvr(evr) };
   }
-  for (const { path } of filesOf(rpm)) if (isPrimaryFile(path)) yield { name: path, flags: 0, evr: null };
+  for (const name of files) yield { name, flags: 0, evr: null };
 }
 
 function writeEvr({ epoch, version, release }: NonNullable<Dependency['evr']>): string {

@@ -13,6 +13,7 @@ import { nevra, parseEvr, rangesOverlap, type VersionRange } from '../formats/rp
 import { SENSE } from '../formats/rpm/tags.ts';
 import { PLATFORM } from './platform.ts';
 import type { ReadPackage } from './read-package.ts';
+import { recordMissing } from './record-again.ts';
 import { isSatisfied, parseRich, type Rich, type Term, termsOf } from './rich-dependency.ts';
 
 /** A package that comes in, with what it needs. */
@@ -39,6 +40,7 @@ export async function resolve(
   repository: string,
   incoming: readonly Incoming[],
 ): Promise<Resolution> {
+  await recordMissing({ blobs, catalog }, repository);
   const needs = incoming.flatMap((each) => each.requires.map((dependency) => ({ each, ...needOf(dependency) })));
   const known = new Capabilities(needs.flatMap(({ ranges }) => ranges.map(({ name }) => name)));
   for (const each of incoming) known.addAll(each.record.provides);
@@ -133,9 +135,12 @@ async function addPlatform(blobs: BlobStore, catalog: Catalog, known: Capabiliti
   return isThere;
 }
 
-/** A line of `rpm -qa --provides`: `name`, or `name = [epoch:]version[-release]`. */
+/**
+ * A line of `rpm -qa --provides`: `name`, or `name = [epoch:]version[-release]`. There are blanks in names, too: an
+ * imported key provides `gpg(Example Vendor <release@vendor.example>) = 4:1f5b-5c`.
+ */
 export function parseProvide(line: string): Provide | undefined {
-  const [, name, sign, evr] = /^\s*(\S+)(?:\s+(<=|>=|=|<|>)\s+(\S+))?\s*$/.exec(line) ?? [];
+  const [, name, sign, evr] = /^\s*(\S+?|[^\s(]+\(.*\))(?:\s+(<=|>=|=|<|>)\s+(\S+))?\s*$/.exec(line) ?? [];
   if (name === undefined) return undefined;
   const { flags } = rangeOf({ name, operator: (sign ?? null) as Term['operator'], version: null });
   return { name, flags, evr: evr ?? null };

@@ -200,8 +200,8 @@ export class Publisher {
         now.keyIDs.length = 0;
         for (const key of keys) root.addKey(key, role);
       }
-      const name = `${root.version}.root.pending.json`;
-      const outcomes = [await this.#signAndAdopt('root', new Metadata(root), this.#file(name))];
+      const file = this.#pendingFile('root', root.version);
+      const outcomes = [await this.#signAndAdopt('root', new Metadata(root), file)];
       const targets = await this.#targets();
       const sites = Object.keys(targets?.signed.delegations?.roles ?? {});
       if (targets !== undefined) outcomes.push(await this.#delegate(sites, { fresh: true }));
@@ -343,7 +343,7 @@ export class Publisher {
       ...new Targets(this.#header(version, limits.trust.offlineValidity)).toJSON(),
       delegations: { keys: keysJson, roles },
     });
-    return await this.#signAndAdopt('targets', new Metadata(document), this.#file('targets.pending.json'));
+    return await this.#signAndAdopt('targets', new Metadata(document), this.#pendingFile('targets', version));
   }
 
   /** A key that an attempt which could not be signed has made is taken again. */
@@ -379,8 +379,10 @@ export class Publisher {
     }));
     const complete = counts.every(({ signed: by, threshold }) => by >= threshold);
     const adopted = complete && former !== undefined && (await this.#adopt(kind, metadata, former));
-    if (adopted) await rm(file, { force: true });
-    else await writeFileDurably(file, metadataBytes(metadata));
+    const pending = this.#pendingFile(kind, signed.version);
+    // A file that was brought here goes back signed, whoever it is of use to.
+    if (!adopted || file !== pending) await writeFileDurably(file, metadataBytes(metadata));
+    if (adopted) await rm(pending, { force: true });
     return { file, role: kind, version: signed.version, counts, complete, adopted };
   }
 
@@ -440,8 +442,13 @@ export class Publisher {
   }
 
   #pendingFiles(rootVersion: number): string[] {
-    const names = [`${rootVersion + 1}.root.pending.json`, 'targets.pending.json'];
-    return names.map((name) => this.#file(name)).filter((file) => existsSync(file));
+    const files = [this.#pendingFile('root', rootVersion + 1), this.#pendingFile('targets', 0)];
+    return files.filter((file) => existsSync(file));
+  }
+
+  /** Where metadata of ours waits for signatures. */
+  #pendingFile(kind: 'root' | 'targets', version: number): string {
+    return this.#file(kind === 'root' ? `${version}.root.pending.json` : 'targets.pending.json');
   }
 
   async #targets(): Promise<Document<'targets'> | undefined> {

@@ -176,8 +176,12 @@ export class SiteTrust {
   /**
    * What was verified before, for a workflow. A new root is kept at once, the rest by `landed`.
    * @param site whose role is read and kept
+   * @param options.keepRoot false: the new root counts for this workflow only
    */
-  trusted(site: string): TrustedMetadata & { readonly verified: ReadonlyMap<string, Buffer> } {
+  trusted(
+    site: string,
+    { keepRoot = true }: { keepRoot?: boolean } = {},
+  ): TrustedMetadata & { readonly verified: ReadonlyMap<string, Buffer> } {
     const verified = new Map<string, Buffer>();
     const nameOf = (role: string) => (role === site ? 'site' : role);
     return {
@@ -187,7 +191,7 @@ export class SiteTrust {
         return known ? (verified.get(role) ?? (await this.#read(nameOf(role), limits.trust.targetsBytes))) : undefined;
       },
       keep: async (role, bytes) => {
-        if (role === 'root') await writeFileDurably(this.#file('root'), bytes);
+        if (role === 'root' && keepRoot) await writeFileDurably(this.#file('root'), bytes);
         verified.set(role, bytes);
       },
     };
@@ -283,7 +287,7 @@ function damaged(what: string, cause: unknown): AirlockError {
 function locked(inFile: Mark, inCatalog: Mark | undefined): AirlockError {
   return new AirlockError(
     'trust.locked',
-    `Bundle ${inFile.sequence} has landed here, and the catalog knows ${inCatalog === undefined ? 'of none' : `only of ${inCatalog.sequence}`}: it was restored from a backup. Nothing is imported into it. Restore a newer backup; or, if there is none, run "airlock trust add ROOT.json --restored" and import a full bundle with a higher sequence.`,
+    `Bundle ${inFile.sequence} has landed here, and the catalog knows ${inCatalog === undefined ? 'of none' : `only of ${inCatalog.sequence}`}: it was restored from a backup. Nothing is imported into it. Restore a newer backup; or, if there is none, run "airlock trust add ROOT.json --restored", import that bundle again or a newer one, and send a receipt.`,
     { details: { landed: inFile.sequence, catalog: inCatalog?.sequence ?? null } },
   );
 }

@@ -132,6 +132,18 @@ export function blobChecks(check: Check): void {
     assert.equal(await (await under.another()).meta('b'), '');
   });
 
+  check('a small fact is kept with the transaction or not at all', async (under) => {
+    await under.catalog.transaction((tx) => tx.setMeta('a', 'one'));
+    const failing = under.catalog.transaction(async (tx) => {
+      await tx.setMeta('a', 'two');
+      throw new Error('no');
+    });
+    await assert.rejects(failing, /no/);
+    assert.equal(await under.catalog.meta('a'), 'one');
+    await under.catalog.transaction((tx) => tx.setMeta('a', undefined));
+    assert.equal(await under.catalog.meta('a'), undefined);
+  });
+
   check('every change changes the version, for whoever looks', async (under) => {
     await under.publish('a', { put: [{ path: 'x', artifact: testArtifact(1) }] });
     const catalogs = [under.catalog, await under.another()];

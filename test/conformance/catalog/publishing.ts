@@ -9,6 +9,7 @@ export function publishingChecks(check: Check): void {
   revisionChecks(check);
   conflictChecks(check);
   againChecks(check);
+  formerChecks(check);
   transactionChecks(check);
 }
 
@@ -315,6 +316,32 @@ function againChecks(check: Check): void {
     assert.deepEqual(shown(await collected(under.catalog.entries('a', 3))), shown(one));
     assert.equal(await under.catalog.transaction((tx) => tx.publishAgain('a', 2)), 4);
     assert.deepEqual(shown(await collected(under.catalog.entries('a', 4))), shown(two));
+  });
+}
+
+function formerChecks(check: Check): void {
+  const long = new Date(0);
+
+  check('what a path held last is found, until too long ago', async (under) => {
+    const { catalog } = under;
+    const former = async (path = 'x', since = long) => (await catalog.former('a', path, since))?.artifact.digest;
+    await under.publish('a', { put: [{ path: 'x', artifact: testArtifact(1) }] });
+    assert.equal(await former(), undefined, 'it is published');
+    await under.publish('a', { put: [{ path: 'x', artifact: testArtifact(2), replace: true }] });
+    await under.publish('a', { remove: ['x'] });
+    assert.equal(await former(), testDigest(2));
+    assert.equal(await former('y'), undefined);
+    assert.equal(await former('x', under.later()), undefined);
+    await catalog.transaction((tx) => tx.publishAgain('a', 1));
+    await catalog.transaction((tx) => tx.publishAgain('a', 3));
+    assert.equal(await former(), testDigest(1));
+  });
+
+  check('what was withdrawn is not what a path held', async (under) => {
+    await under.publish('a', { put: [{ path: 'x', artifact: testArtifact(1) }] });
+    await under.publish('a', { withdraw: ['x'] });
+    assert.equal(await under.catalog.former('a', 'x', long), undefined);
+    assert.equal(await under.catalog.former('b', 'x', long), undefined);
   });
 }
 

@@ -106,6 +106,17 @@ function packageChecks(check: Check): void {
     assert.deepEqual([...(await under.catalog.packageTexts('other', digests)).keys()], [testDigest(2)]);
   });
 
+  check('published packages of which nothing is recorded are known', async (under) => {
+    await imported(under);
+    await under.catalog.recordPackages([{ digest: testDigest(1), texts, provides }]);
+    const unrecorded = async (limit = 10) => (await under.catalog.unrecordedPackages('rpms', limit)).sort();
+    assert.deepEqual(await unrecorded(), [testDigest(2), testDigest(3)]);
+    assert.equal((await unrecorded(1)).length, 1);
+    await under.publish('rpms', { remove: ['2'], put: [{ path: 'x', artifact: testArtifact(100) }] });
+    assert.deepEqual(await unrecorded(), [testDigest(3)]);
+    assert.deepEqual(await under.catalog.unrecordedPackages('images', 10), []);
+  });
+
   check('what published packages provide is found by name', async (under) => {
     await imported(under);
     await under.catalog.recordPackages([{ digest: testDigest(1), texts, provides }]);

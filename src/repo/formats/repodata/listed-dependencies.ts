@@ -8,31 +8,42 @@ import { TAG } from '../rpm/tags.ts';
 const MISSING_OK = 1 << 19;
 const LIBC = 'libc.so.6';
 
+/** What is needed for more than one kind. */
+export interface KnownLists {
+  /** All of them. */
+  readonly provides: readonly Dependency[];
+  /** Paths of the package's own files that stand in primary.xml. */
+  readonly primaryFiles: ReadonlySet<string>;
+}
+
 /**
  * The dependencies of one kind as repodata lists them, one at a time, which is not all that a package says. Of the
  * requirements, as createrepo_c has it, these are left out: `rpmlib(…)`, which no package provides; the package's own files,
- * if they are `primaryFiles`; what it provides itself in the same words; repetitions; and all symbol versions of libc but
+ * if they are among the `primaryFiles`; what it provides itself in the same words; repetitions; and all symbol versions of libc but
  * the highest, which comes last. Requirements that need not be met are recommendations.
- * @param primaryFiles paths of the package's own files that stand in primary.xml
  * @throws as `dependenciesOf`
  */
 export function* listedDependencies(
   rpm: RpmFile,
   kind: DependencyKind,
-  primaryFiles: ReadonlySet<string>,
+  known: KnownLists,
 ): Generator<Dependency, void, undefined> {
-  if (kind === 'requires') yield* withHighestLibc(listedRequirements(rpm, primaryFiles));
+  if (kind === 'requires') yield* withHighestLibc(listedRequirements(rpm, known));
   if (kind === 'recommends' && hasOptionalRequirements(rpm)) {
-    for (const dependency of listedRequirements(rpm, primaryFiles)) if (isOptional(dependency)) yield dependency;
+    for (const dependency of listedRequirements(rpm, known)) if (isOptional(dependency)) yield dependency;
   }
-  if (kind !== 'requires') yield* dependenciesOf(rpm, kind);
+  if (kind === 'provides') yield* known.provides;
+  else if (kind !== 'requires') yield* dependenciesOf(rpm, kind);
 }
 
 /** Requirements that are left, optional ones among them. */
-function* listedRequirements(rpm: RpmFile, primaryFiles: ReadonlySet<string>): Generator<Dependency, void, undefined> {
+function* listedRequirements(
+  rpm: RpmFile,
+  { provides, primaryFiles }: KnownLists,
+): Generator<Dependency, void, undefined> {
   if (rpm.header.count(TAG.requireName) === 0) return;
   const provided = new Set<string>();
-  for (const dependency of dependenciesOf(rpm, 'provides')) provided.add(wording(dependency));
+  for (const dependency of provides) provided.add(wording(dependency));
   const seen = new Map<string, string>();
   for (const dependency of dependenciesOf(rpm, 'requires')) {
     const { name } = dependency;

@@ -1,12 +1,12 @@
 import { limits } from '../../../limits.ts';
 import type { Digest } from '../../blobs/blob-store.ts';
-import type { Dependency, DependencyKind } from '../rpm/dependencies.ts';
+import { type Dependency, type DependencyKind, dependenciesOf } from '../rpm/dependencies.ts';
 import { type RpmFacts, rpmFacts } from '../rpm/facts.ts';
 import { filesOf, type RpmFileEntry } from '../rpm/files.ts';
 import { beyondLimit } from '../rpm/rpm-fault.ts';
 import type { RpmFile } from '../rpm/rpm-file.ts';
 import { listedChangelogs } from './listed-changelogs.ts';
-import { listedDependencies } from './listed-dependencies.ts';
+import { type KnownLists, listedDependencies } from './listed-dependencies.ts';
 import type { MetadataKind } from './metadata-kinds.ts';
 import { packagePath } from './package-path.ts';
 import { xmlAttribute, xmlText } from './xml-text.ts';
@@ -36,18 +36,35 @@ const ORDER: readonly DependencyKind[] = [
  *   `limits.repodata.fragment` allow
  */
 export function packageFragments(rpm: RpmFile, file: PackageFile): PackageFragments {
+  return describePackage(rpm, file).fragments;
+}
+
+/** A package's elements, and what had to be known for them. */
+export interface DescribedPackage {
+  readonly facts: RpmFacts;
+  readonly fragments: PackageFragments;
+  readonly provides: readonly Dependency[];
+  /** Paths of the files that stand in primary.xml. */
+  readonly primaryFiles: ReadonlySet<string>;
+}
+
+/** As `packageFragments`, for a caller who wants to know more of the package. */
+export function describePackage(rpm: RpmFile, file: PackageFile): DescribedPackage {
   const facts = rpmFacts(rpm);
+  const provides = [...dependenciesOf(rpm, 'provides')];
   const filelists = new Fragment(rpm, filelistsHead(facts, file));
   const primaryFiles: RpmFileEntry[] = [];
   for (const entry of filesOf(rpm)) {
     filelists.add(fileElement('  ', entry));
     if (isPrimaryFile(entry.path)) primaryFiles.push(entry);
   }
-  return {
-    primary: primary(rpm, facts, file, primaryFiles),
+  const known = { provides, primaryFiles: new Set(primaryFiles.map(({ path }) => path)) };
+  const fragments = {
+    primary: primary(rpm, facts, file, { ...known, files: primaryFiles }),
     filelists: filelists.end('</package>'),
     other: other(rpm, facts, file),
   };
+  return { facts, fragments, ...known };
 }
 
 /** Files that others may require by their path without fetching filelists.xml: a rule as old as yum. */
@@ -55,22 +72,26 @@ export function isPrimaryFile(path: string): boolean {
   return path.startsWith('/etc/') || path.includes('bin/') || path === '/usr/lib/sendmail';
 }
 
-function primary(rpm: RpmFile, facts: RpmFacts, file: PackageFile, primaryFiles: readonly RpmFileEntry[]): Buffer {
+function primary(
+  rpm: RpmFile,
+  facts: RpmFacts,
+  file: PackageFile,
+  { files, ...known }: KnownLists & { readonly files: readonly RpmFileEntry[] },
+): Buffer {
   const fragment = new Fragment(rpm, '<package type="rpm">');
   for (const line of description(facts, file)) fragment.add(`  ${line}`);
   fragment.add('  <format>');
   for (const line of format(facts)) fragment.add(`    ${line}`);
-  const paths = new Set(primaryFiles.map(({ path }) => path));
   for (const kind of ORDER) {
     let isEmpty = true;
-    for (const dependency of listedDependencies(rpm, kind, paths)) {
+    for (const dependency of listedDependencies(rpm, kind, known)) {
       if (isEmpty) fragment.add(`    <rpm:${kind}>`);
       isEmpty = false;
       if (dependency.name !== '') fragment.add(`      ${entryElement(dependency, kind)}`);
     }
     if (!isEmpty) fragment.add(`    </rpm:${kind}>`);
   }
-  for (const entry of primaryFiles) fragment.add(fileElement('    ', entry));
+  for (const entry of files) fragment.add(fileElement('    ', entry));
   fragment.add('  </format>');
   return fragment.end('</package>');
 }

@@ -49,6 +49,7 @@ class RepomdReader {
   #draft: Draft = {};
   #text = '';
   #checksumType = '';
+  #hasRoot = false;
 
   read(text: string): ForeignRecord[] {
     const parser = sax.parser(true, { xmlns: false, position: true });
@@ -63,13 +64,18 @@ class RepomdReader {
     parser.oncdata = (piece) => this.#add(piece);
     parser.onclosetag = (name) => this.#end(name);
     parser.write(text).close();
+    if (!this.#hasRoot) throw invalid('it is empty');
     return this.#records;
   }
 
   #begin(name: string, attributes: Record<string, string>): void {
     this.#open.push(name);
     if (this.#open.length > limits.repodata.depth) throw invalid('its elements lie too deep');
-    if (this.#open.length === 1 && name !== 'repomd') throw invalid(`it begins with <${quote(name)}>`);
+    if (this.#open.length === 1) {
+      if (name !== 'repomd' || this.#hasRoot)
+        throw invalid(`it begins with <${quote(name)}>, or goes on behind its end`);
+      this.#hasRoot = true;
+    }
     this.#text = '';
     if (this.#open.length === 2 && name === 'data') this.#draft = { type: attributes.type ?? '' };
     if (this.#open.length !== 3) return;

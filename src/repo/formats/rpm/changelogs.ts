@@ -1,7 +1,7 @@
 import { limits } from '../../../limits.ts';
 import { beyondLimit, invalid } from './rpm-fault.ts';
 import type { RpmFile } from './rpm-file.ts';
-import { decodeText } from './rpm-text.ts';
+import { decodeLatin1 } from './rpm-text.ts';
 import { TAG } from './tags.ts';
 
 export interface Changelog {
@@ -27,11 +27,11 @@ export function* changelogsOf({ header }: RpmFile): Generator<Changelog, void, u
     const what = `the changelog has ${times.length} times but ${header.count(tag)} values in tag ${tag}`;
     throw invalid(header.positionOf(tag), what);
   }
-  const texts = header.textArray(TAG.changelogText);
+  const texts = header.latin1Array(TAG.changelogText);
   let index = 0;
-  for (const author of header.textArray(TAG.changelogName)) {
-    const text = texts.next().value ?? Buffer.alloc(0);
-    yield { time: times.at(index), author: decodeText(author), text: decodeText(text) };
+  for (const author of header.latin1Array(TAG.changelogName)) {
+    const text = texts.next().value ?? '';
+    yield { time: times.at(index), author: decodeLatin1(author), text: decodeLatin1(text) };
     index += 1;
   }
 }

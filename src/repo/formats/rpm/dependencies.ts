@@ -4,7 +4,7 @@ import { isSourcePackage } from './facts.ts';
 import type { RpmHeader } from './header.ts';
 import { beyondLimit, invalid } from './rpm-fault.ts';
 import type { RpmFile } from './rpm-file.ts';
-import { decodeText } from './rpm-text.ts';
+import { decodeLatin1 } from './rpm-text.ts';
 import { SENSE, TAG } from './tags.ts';
 
 const TAGS = {
@@ -61,10 +61,10 @@ export function* dependenciesOf(rpm: RpmFile, kind: DependencyKind): Generator<D
   const self = kind === 'provides' && rpm.format === 3 && !isSourcePackage(header) ? selfProvide(header) : undefined;
   let missing = self !== undefined;
   const flags = header.numbers(flagsTag);
-  const versions = header.textArray(versionTag);
+  const versions = header.latin1Array(versionTag);
   let index = 0;
-  for (const name of header.textArray(nameTag)) {
-    const version = versions.next().value ?? Buffer.alloc(0);
+  for (const name of header.latin1Array(nameTag)) {
+    const version = versions.next().value ?? '';
     checkLength(header, nameTag, name, limits.rpm.dependencyName);
     checkLength(header, versionTag, version, limits.rpm.dependencyVersion);
     const dependency = newDependency(name, flags.at(index), version);
@@ -76,28 +76,27 @@ export function* dependenciesOf(rpm: RpmFile, kind: DependencyKind): Generator<D
   if (missing && self !== undefined) yield self;
 }
 
-function checkLength(header: RpmHeader, tag: number, bytes: Buffer, most: number): void {
-  if (bytes.length <= most) return;
-  throw beyondLimit(header.positionOf(tag), `a dependency's name or version of ${bytes.length} bytes`, most);
+function checkLength(header: RpmHeader, tag: number, text: string, most: number): void {
+  if (text.length <= most) return;
+  throw beyondLimit(header.positionOf(tag), `a dependency's name or version of ${text.length} bytes`, most);
 }
 
-function newDependency(nameBytes: Buffer, flags: number, version: Buffer): Dependency {
-  const name = decodeText(nameBytes);
-  const { epoch, version: ver, release } = parseEvr(version.toString('latin1'));
-  const evr = { epoch, version: fromLatin1(ver), release: release === null ? null : fromLatin1(release) };
+/** @param rawName a character for each byte, as of `rawVersion` */
+function newDependency(rawName: string, flags: number, rawVersion: string): Dependency {
+  const name = decodeLatin1(rawName);
   return {
     name,
     flags,
-    comparison: version.length === 0 ? null : comparisonOf(flags),
-    evr: version.length === 0 ? null : evr,
+    comparison: rawVersion === '' ? null : comparisonOf(flags),
+    evr: rawVersion === '' ? null : decodedEvr(parseEvr(rawVersion)),
     pre: (flags & (SENSE.prereq | SENSE.scriptPre | SENSE.scriptPost)) !== 0,
     isRpmlib: name.startsWith('rpmlib('),
   };
 }
 
 /** Parts of a version are split as bytes, and each is decoded by itself. */
-function fromLatin1(text: string): string {
-  return decodeText(Buffer.from(text, 'latin1'));
+function decodedEvr({ epoch, version, release }: Evr): Evr {
+  return { epoch, version: decodeLatin1(version), release: release === null ? null : decodeLatin1(release) };
 }
 
 function comparisonOf(flags: number): Comparison | null {
@@ -118,11 +117,11 @@ function comparisonOf(flags: number): Comparison | null {
 }
 
 function selfProvide(header: RpmHeader): Dependency | undefined {
-  const [name, version, release] = [TAG.name, TAG.version, TAG.release].map((tag) => header.textBytes(tag));
-  if (!name || !version || !release) return undefined;
+  const parts = [TAG.name, TAG.version, TAG.release].map((tag) => header.textBytes(tag)?.toString('latin1'));
+  const [name, version, release] = parts;
+  if (name === undefined || version === undefined || release === undefined) return undefined;
   const epoch = header.number(TAG.epoch);
-  const evr = Buffer.concat([Buffer.from(epoch === null ? '' : `${epoch}:`), version, Buffer.from('-'), release]);
-  return newDependency(name, SENSE.equal, evr);
+  return newDependency(name, SENSE.equal, `${epoch === null ? '' : `${epoch}:`}${version}-${release}`);
 }
 
 function isSame(a: Evr | null, b: Evr | null): boolean {

@@ -2,7 +2,7 @@ import { limits } from '../../../limits.ts';
 import type { RpmHeader } from './header.ts';
 import { beyondLimit, invalid } from './rpm-fault.ts';
 import type { RpmFile } from './rpm-file.ts';
-import { decodeText } from './rpm-text.ts';
+import { decodeLatin1 } from './rpm-text.ts';
 import { FILE, TAG, TYPE } from './tags.ts';
 
 /** A file of a package. Its path is data: nobody here opens it. */
@@ -18,7 +18,7 @@ export interface RpmFileEntry {
 }
 
 /**
- * The files in the order recorded, one at a time. 4 bytes of memory for each directory name, nothing for the files.
+ * The files in the order recorded, one at a time. Directory names are held, files are not.
  * @throws rpm.invalid if the lists that describe them do not fit each other; rpm.limit
  */
 export function* filesOf({ header }: RpmFile): Generator<RpmFileEntry, void, undefined> {
@@ -34,41 +34,41 @@ export function* filesOf({ header }: RpmFile): Generator<RpmFileEntry, void, und
     bytes += path.length;
     if (bytes > limits.rpm.pathsBytes) throw tooLong(header, nameTag, 'all paths together', limits.rpm.pathsBytes);
     const [mode, flag] = [modes.at(index), flags.at(index)];
-    yield { path: decodeText(path), mode, flags: flag, type: typeOf(mode, flag) };
+    yield { path: decodeLatin1(path), mode, flags: flag, type: typeOf(mode, flag) };
     index += 1;
   }
 }
 
 /** Since rpm 4 a path is a directory's name, from a list of them, and a base name. */
-function* splitPaths(header: RpmHeader): Generator<Buffer, void, undefined> {
+function* splitPaths(header: RpmHeader): Generator<string, void, undefined> {
   const count = header.count(TAG.baseNames);
   requireCount(header, TAG.dirIndexes, count);
   checkCount(header, TAG.dirNames);
-  const directories = header.offsets(TAG.dirNames);
+  const directories = [...header.latin1Array(TAG.dirNames)];
   const indexes = header.numbers(TAG.dirIndexes);
   let index = 0;
-  for (const name of header.textArray(TAG.baseNames)) {
-    const offset = directories[indexes.at(index)];
-    if (offset === undefined) {
+  for (const name of header.latin1Array(TAG.baseNames)) {
+    const directory = directories[indexes.at(index)];
+    if (directory === undefined) {
       throw invalid(
         header.positionOf(TAG.dirIndexes),
         `file ${index} lies in a directory that the package does not name`,
       );
     }
-    yield joinPath(header, header.stringAt(offset), name);
+    yield joinPath(header, directory, name);
     index += 1;
   }
 }
 
 /** Before rpm 4 a path was one string. */
-function* wholePaths(header: RpmHeader): Generator<Buffer, void, undefined> {
-  for (const path of header.textArray(TAG.oldFileNames)) yield joinPath(header, Buffer.alloc(0), path);
+function* wholePaths(header: RpmHeader): Generator<string, void, undefined> {
+  for (const path of header.latin1Array(TAG.oldFileNames)) yield joinPath(header, '', path);
 }
 
-/** Lengths are checked before memory is taken: many files may share one long name. */
-function joinPath(header: RpmHeader, directory: Buffer, name: Buffer): Buffer {
+/** Lengths are checked before memory is taken: many files may share one long name. A character is a byte. */
+function joinPath(header: RpmHeader, directory: string, name: string): string {
   const most = limits.rpm.pathBytes;
-  if (directory.length + name.length <= most) return Buffer.concat([directory, name]);
+  if (directory.length + name.length <= most) return directory + name;
   throw tooLong(header, TAG.baseNames, 'a path', most);
 }
 

@@ -92,7 +92,7 @@ export class RpmHeader {
   textBytes(tag: number): Buffer | null {
     const entry = this.#entry(tag, 'a string', TYPE.string, TYPE.i18nString, TYPE.stringArray);
     if (entry?.type === TYPE.stringArray && entry.count > 1) throw this.#notOne(tag, entry);
-    return entry === undefined ? null : this.stringAt(entry.offset);
+    return entry === undefined ? null : this.#stringAt(entry.offset);
   }
 
   /** The strings of an array, as `textBytes`. */
@@ -100,9 +100,26 @@ export class RpmHeader {
     const entry = this.#entry(tag, 'strings', TYPE.stringArray, TYPE.string, TYPE.i18nString);
     let offset = entry?.offset ?? 0;
     for (let left = entry?.count ?? 0; left > 0; left -= 1) {
-      const bytes = this.stringAt(offset);
+      const bytes = this.#stringAt(offset);
       yield bytes;
       offset += bytes.length + 1;
+    }
+  }
+
+  /**
+   * The strings of an array with a character for each byte, which `decodeLatin1` makes text of: many at a time, because
+   * there are many and most are short.
+   */
+  *latin1Array(tag: number): Generator<string, void, undefined> {
+    const entry = this.#entry(tag, 'strings', TYPE.stringArray, TYPE.string, TYPE.i18nString);
+    if (entry === undefined) return;
+    const end = entry.offset + entry.length;
+    for (let start = entry.offset; start < end; ) {
+      const cut = Math.min(end, start + limits.rpm.strings) - 1;
+      const last = this.#data.lastIndexOf(0, cut);
+      const nul = last >= start ? last : this.#data.indexOf(0, cut);
+      yield* this.#data.toString('latin1', start, nul).split('\0');
+      start = nul + 1;
     }
   }
 
@@ -127,21 +144,7 @@ export class RpmHeader {
     return entry === undefined ? null : this.#data.subarray(entry.offset, entry.offset + entry.length);
   }
 
-  /** Where each string of an array starts, so that any of them can be had from `stringAt`. 4 bytes each. */
-  offsets(tag: number): Uint32Array {
-    const offsets = new Uint32Array(this.count(tag));
-    let offset = this.#entries.get(tag)?.offset ?? 0;
-    let index = 0;
-    for (const bytes of this.textArray(tag)) {
-      offsets[index] = offset;
-      offset += bytes.length + 1;
-      index += 1;
-    }
-    return offsets;
-  }
-
-  /** The string that starts at an offset that `offsets` gave. */
-  stringAt(offset: number): Buffer {
+  #stringAt(offset: number): Buffer {
     return this.#data.subarray(offset, this.#data.indexOf(0, offset));
   }
 

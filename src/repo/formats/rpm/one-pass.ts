@@ -1,3 +1,4 @@
+import { limits } from '../../../limits.ts';
 import type { ByteRange, ByteSource } from '../../blobs/blob-store.ts';
 import { readAhead } from '../../blobs/read-ahead.ts';
 import { truncated } from './rpm-fault.ts';
@@ -30,7 +31,7 @@ export async function readOnce(
 ): Promise<void> {
   if (!(range.start < range.end)) return;
   let position = range.start;
-  for await (const piece of readAhead(source, range)) {
+  for await (const piece of readAhead(source, range, limits.rpm.piece)) {
     signal?.throwIfAborted();
     for (const listener of listeners) {
       const from = Math.max(0, listener.range.start - position);

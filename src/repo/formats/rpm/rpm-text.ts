@@ -10,3 +10,10 @@ export function decodeText(bytes: Buffer): string {
   if (isUtf8(bytes)) return bytes.toString('utf8');
   return bytes.toString('latin1').replace(/[\u0080-\u00bf]/g, '');
 }
+
+const BEYOND_ASCII = /[\u0080-\u00ff]/;
+
+/** As `decodeText`, from a text that has a character for each byte. */
+export function decodeLatin1(text: string): string {
+  return BEYOND_ASCII.test(text) ? decodeText(Buffer.from(text, 'latin1')) : text;
+}

@@ -1,0 +1,255 @@
+import type { Command } from 'commander';
+import type { App } from '../app.ts';
+import { AirlockError, EXIT, isAirlockError } from '../errors.ts';
+import { limits } from '../limits.ts';
+import { quote, quoteUnsafe } from '../repo/formats/quote.ts';
+import { readSmallFile } from '../repo/ingest/medium.ts';
+import { approvePolicy } from '../repo/policies/approve.ts';
+import type { BroughtPolicy } from '../repo/policies/bring.ts';
+import { comparePolicies } from '../repo/policies/compare.ts';
+import { diffText } from '../repo/policies/diff-text.ts';
+import { importPolicy } from '../repo/policies/import-policy.ts';
+import { utf8Text } from '../repo/policies/json-text.ts';
+import { type LintReport, lint } from '../repo/policies/lint.ts';
+import { parseReference, versionPath } from '../repo/policies/policy-name.ts';
+import { allVersions, type PolicyVersion, readVersion, requireVersion } from '../repo/policies/versions.ts';
+import { appAction, type Session } from './command.ts';
+import { formatTable } from './format.ts';
+import { readWords } from './words.ts';
+
+/** `policy list | show | diff | lint | approve`. */
+export function policyCommands(program: Command): void {
+  const parent = program.command('policy').description('policy texts of clouds, and what their versions allow');
+  listCommand(parent);
+  showCommand(parent);
+  diffCommand(parent);
+  lintCommand(parent);
+  approveCommand(parent);
+}
+
+function listCommand(parent: Command): void {
+  const command = parent
+    .command('list')
+    .description('list the policies and their versions, held ones included')
+    .option('--release <release>', 'only versions that go with this release')
+    .addHelpText('after', '\nExample:\n  airlock policy list --release 6.9.161');
+  appAction<[{ release?: string }]>(command, async ({ catalog }, _session, { release }) => {
+    const all = await allVersions(catalog);
+    const versions = all.filter(({ releases }) => release === undefined || releases.includes(release));
+    return {
+      json: versions.map(describe),
+      text:
+        versions.length === 0
+          ? 'No policies here yet. "airlock import policy NAME FILE" imports one.'
+          : formatTable(['Policy', 'Date', 'Size', 'Format', 'Widening', 'State', 'Releases'], versions.map(row)),
+    };
+  });
+}
+
+function row(version: PolicyVersion): string[] {
+  const { name, version: number, at, size, format, widening, releases } = version;
+  return [
+    versionPath(name, number),
+    at.slice(0, 10),
+    String(size),
+    format,
+    widening ?? '',
+    stateOf(version),
+    releases.join(', '),
+  ];
+}
+
+function stateOf({ held }: PolicyVersion): string {
+  if (held === null) return 'published';
+  if (held.widens) return 'held: approve it';
+  return 'held: waits for its other parts';
+}
+
+function describe({ channel: _channel, source, ...version }: PolicyVersion): unknown {
+  return { ...version, source };
+}
+
+function showCommand(parent: Command): void {
+  const command = parent
+    .command('show')
+    .argument('<policy>', 'NAME: the newest published text; NAME@N: one version')
+    .description('show a policy text')
+    .addHelpText('after', '\nExample:\n  airlock policy show aviatrix-app-policy@3');
+  appAction<[string]>(command, async (app, _session, reference) => {
+    const version = await requireVersion(app.catalog, parseReference(reference));
+    const bytes = await readVersion(app, version);
+    const text = utf8Text(bytes) ?? bytes.toString('latin1');
+    return { json: { ...(describe(version) as object), text }, text: text.replace(/\n$/, '') };
+  });
+}
+
+function diffCommand(parent: Command): void {
+  const command = parent
+    .command('diff')
+    .argument('<older>', 'NAME or NAME@N')
+    .argument('<newer>', 'NAME or NAME@N')
+    .description('show what the newer text allows and denies that the older does not, and the other way round')
+    .addHelpText('after', '\nExample:\n  airlock policy diff aviatrix-app-policy@3 aviatrix-app-policy@4');
+  appAction<[string, string]>(command, async (app, _session, first, second) => {
+    const [older, newer] = [await textOf(app, first), await textOf(app, second)];
+    const diff = comparePolicies(older.bytes, newer.bytes);
+    const title = `${older.name} → ${newer.name}`;
+    return { json: { older: older.name, newer: newer.name, ...diff }, text: `${title}\n${diffText(diff)}` };
+  });
+}
+
+function lintCommand(parent: Command): void {
+  const command = parent
+    .command('lint')
+    .argument('<policy>', 'a policy that is here (NAME or NAME@N), or a file (./FILE where both are)')
+    .description('tell what AWS would refuse in a policy; exit code 4 if anything')
+    .addHelpText('after', '\nExample:\n  airlock policy lint ./aviatrix-application-iam-policy.json');
+  appAction<[string]>(command, async (app, session, what) => {
+    const { name, bytes } = (await ofPolicy(app, what)) ?? (await ofFile(session, what));
+    const report = lint(bytes);
+    const isBad = report.findings.some(({ level }) => level === 'error');
+    return {
+      json: { policy: name, ...report },
+      text: [`${quoteUnsafe(name)}: ${summaryOf(report)}`, ...findingLines(report)].join('\n'),
+      exitCode: isBad ? EXIT.unverified : EXIT.done,
+    };
+  });
+}
+
+async function textOf(app: App, reference: string): Promise<{ name: string; bytes: Buffer }> {
+  const version = await requireVersion(app.catalog, parseReference(reference));
+  return { name: versionPath(version.name, version.version), bytes: await readVersion(app, version) };
+}
+
+/** @returns undefined where there is no such policy; it may be a file */
+async function ofPolicy(app: App, what: string): Promise<{ name: string; bytes: Buffer } | undefined> {
+  try {
+    return await textOf(app, what);
+  } catch (error) {
+    if (isAirlockError(error, 'policy.not-found', 'path.invalid', 'usage.invalid')) return undefined;
+    throw error;
+  }
+}
+
+async function ofFile({ signal }: Session, file: string): Promise<{ name: string; bytes: Buffer }> {
+  const bytes = await readSmallFile(file, limits.policy.bytes, { otherwise: 'policy.limit', signal });
+  if (bytes !== undefined) return { name: file, bytes };
+  throw new AirlockError(
+    'policy.not-found',
+    `There is neither a policy nor a file ${quote(file)}. "airlock policy list" shows the policies.`,
+  );
+}
+
+const FORMATS = { aws: 'an AWS policy', json: 'JSON', text: 'text' } as const;
+
+function summaryOf({ format, characters, findings }: LintReport): string {
+  const errors = findings.filter(({ level }) => level === 'error').length;
+  const found = findings.length === 0 ? 'nothing found' : `${errors} errors, ${findings.length - errors} warnings`;
+  return `${FORMATS[format]}, ${characters} characters without white space; ${found}`;
+}
+
+function findingLines({ findings }: LintReport): string[] {
+  return findings.map(({ level, rule, message }) => `  ${level} (${rule}): ${message}`);
+}
+
+function approveCommand(parent: Command): void {
+  const command = parent
+    .command('approve')
+    .argument('<policy>', 'NAME@N')
+    .description('publish a version that is held because it makes more possible')
+    .addHelpText('after', '\nExample:\n  airlock policy approve aviatrix-app-policy@4');
+  appAction<[string]>(command, async (app, _session, text) => {
+    const { name, version } = parseReference(text);
+    if (version === undefined) {
+      throw new AirlockError('usage.invalid', `Name the version that you have looked at: ${name}@N.`);
+    }
+    const brought = await approvePolicy(app, name, version);
+    return { json: outcomeDocument(brought), text: outcomeLine(brought), exitCode: exitCodeOf(brought) };
+  });
+}
+
+/** `import policy`. */
+export function importPolicyCommand(parent: Command): void {
+  const command = parent
+    .command('policy')
+    .description('import a policy text; it becomes a new version if its bytes are new')
+    .usage('NAME FILE [--release R] [force]')
+    .argument('<name>', 'such as aviatrix-app-policy')
+    .argument('<file>')
+    .argument('[words...]', 'release R, force; the same as flags')
+    .option('--release <release>', 'a release that this text goes with')
+    .option('--hold-widening', 'hold a version that makes more possible, until "policy approve"')
+    .option('--force', 'take an empty text')
+    .option('--require-checksum', 'refuse a file without a checksum file')
+    .option('--require-signature', 'refuse a file without a checksum file signed by a known key')
+    .addHelpText(
+      'after',
+      '\nExample:\n  airlock import policy aviatrix-app-policy /media/stick/IAM_access_policy_for_CloudN.txt --release 6.9.161',
+    );
+  appAction<[string, string, string[], ImportFlags]>(command, async (app, session, name, file, words, flags) => {
+    const brought = await importPolicy(await app.ingest(), name, file, {
+      ...importOptions(words, flags),
+      signal: session.signal,
+    });
+    const report = lint(await readVersion(app, brought.version));
+    return {
+      json: { ...outcomeDocument(brought), file, lint: report },
+      text: [outcomeLine(brought), ...findingLines(report)].join('\n'),
+    };
+  });
+}
+
+interface ImportFlags {
+  readonly release?: string;
+  readonly holdWidening?: boolean;
+  readonly force?: boolean;
+  readonly requireChecksum?: boolean;
+  readonly requireSignature?: boolean;
+}
+
+function importOptions(words: readonly string[], flags: ImportFlags) {
+  const said = readWords(words, { release: 'value', force: 'flag' });
+  const named = [...(Array.isArray(said.release) ? (said.release as string[]) : []), flags.release];
+  return {
+    releases: named.filter((each) => each !== undefined),
+    holdWidening: flags.holdWidening ?? false,
+    force: said.force === true || flags.force === true,
+    requireChecksum: flags.requireChecksum ?? false,
+    requireSignature: flags.requireSignature ?? false,
+  };
+}
+
+function outcomeDocument({ outcome, version, waitsFor, along }: BroughtPolicy): object {
+  return { outcome, ...(describe(version) as object), waitsFor, along };
+}
+
+const VERIFIED = { signature: 'verified by signature', checksum: 'verified by checksum', unverified: 'unverified' };
+const WIDENING = { yes: ' It makes more possible than the version before.', no: '', unknown: '' } as const;
+
+function outcomeLine({ outcome, version, waitsFor, along }: BroughtPolicy): string {
+  const path = versionPath(version.name, version.version);
+  const others = along.length === 0 ? '' : ` ${along.join(', ')}, which waited for it, went along.`;
+  if (outcome === 'present') return `✔ ${path} is published already: nothing to do.${others}`;
+  if (outcome === 'completed') {
+    return `✔ ${path} is published already, and now goes with ${version.releases.join(', ')}.${others}`;
+  }
+  if (outcome === 'published') {
+    return `✔ ${path} published, ${VERIFIED[version.verification.status]}.${WIDENING[version.widening ?? 'no']}${others}`;
+  }
+  const why = [
+    ...(version.held?.widens === true
+      ? [
+          `it may make more possible than the version before: look at "airlock policy diff ${version.name} ${path}", then "airlock policy approve ${path}"`,
+        ]
+      : []),
+    ...(waitsFor.length > 0
+      ? [`it is one part of a set and waits for ${waitsFor.join(', ')}: bring these too, changed or not`]
+      : []),
+  ];
+  return `✋ ${path} is held and not published: ${why.join('; ')}`;
+}
+
+/** An approval that did not publish has not done all that was asked for. */
+function exitCodeOf({ outcome }: BroughtPolicy): number {
+  return outcome === 'held' ? EXIT.incomplete : EXIT.done;
+}

@@ -1,0 +1,35 @@
+/**
+ * What a path's name says of its content: whether it can ever change, and what it cannot be.
+ */
+
+export interface ContentClass {
+  /**
+   * `immutable`: the name carries digest or version, the bytes are the same for ever. `repomd`: names the files of a
+   * repository, which must be had with it. `folder`: a listing. `metadata`: everything else.
+   */
+  readonly kind: 'immutable' | 'repomd' | 'folder' | 'metadata';
+  /** An image, package or archive: never a web page. */
+  readonly isBinary: boolean;
+  /** A vendor may publish a checksum file beside it. */
+  readonly hasSidecar: boolean;
+}
+
+const IMAGE = /\.(?:iso|tar|img|qcow2|ova|vmdk|vhdx?)$/i;
+const PACKAGE = /\.(?:rpm|drpm|srpm)$/i;
+const ARCHIVE = /\.(?:t?gz|xz|bz2|zst|zip|zck)$/i;
+const BY_DIGEST = /(?:^|\/)repodata\/(?:[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{128})-[^/]+$/;
+
+/** @param path as served: `upstreams/ssr/6.3/x.iso`; a folder ends with a slash */
+export function classOf(path: string): ContentClass {
+  const isImage = IMAGE.test(path);
+  const isBinary = isImage || PACKAGE.test(path) || ARCHIVE.test(path);
+  const isImmutable = isImage || PACKAGE.test(path) || BY_DIGEST.test(path);
+  const kind = path.endsWith('/')
+    ? 'folder'
+    : isImmutable
+      ? 'immutable'
+      : /(?:^|\/)repodata\/repomd\.xml$/.test(path)
+        ? 'repomd'
+        : 'metadata';
+  return { kind, isBinary, hasSidecar: isImage };
+}

@@ -1,0 +1,100 @@
+import { randomBytes } from 'node:crypto';
+import type { BlobStore } from '../repo/blobs/blob-store.ts';
+import type { Catalog } from '../repo/catalog/catalog.ts';
+import type { Beyond } from '../repo/http/beyond.ts';
+import type { Logger } from '../repo/http/logger.ts';
+import type { TrustedBlobs } from '../repo/trusted-blobs.ts';
+import { Bandwidth } from './bandwidth.ts';
+import { Forward, type Site } from './forward.ts';
+import { HttpUpstream, type HttpUpstreamOptions } from './http-upstream.ts';
+import { PullThrough } from './pull-through.ts';
+import { Health, type Source, Sources, type SourceType } from './sources.ts';
+import { registerMetrics, statusRoutes } from './status.ts';
+
+/** A site on the internet. */
+export interface SiteOptions extends Pick<HttpUpstreamOptions, 'url' | 'username' | 'password' | 'ca' | 'proxy'> {
+  readonly name: string;
+  /** Bytes per second. */
+  readonly bandwidth: number;
+  /** In forward-proxy requests; that of `url` if there are none. */
+  readonly hosts: readonly string[];
+}
+
+export interface ProxyOptions {
+  readonly catalog: Catalog;
+  readonly blobs: BlobStore;
+  readonly trusted: TrustedBlobs;
+  readonly logger: Logger;
+  readonly sites: readonly SiteOptions[];
+  readonly conductors: readonly Pick<HttpUpstreamOptions, 'url' | 'ca'>[];
+  readonly peer: Pick<HttpUpstreamOptions, 'url' | 'ca'> | undefined;
+  readonly sourceType: SourceType;
+  readonly offlineMode: boolean;
+  readonly requireVerified: boolean;
+  /** Bytes per second, of all sources together. */
+  readonly bandwidth: number;
+}
+
+export interface RunningProxy extends Beyond {
+  readonly pull: PullThrough;
+  /** Ends what is being fetched where it stands; the next process goes on with it. */
+  close(): Promise<void>;
+}
+
+/**
+ * Puts pull-through and forward proxy together.
+ * @throws config.invalid for URLs that cannot be used
+ */
+export function openProxy(options: ProxyOptions): RunningProxy {
+  const { sourceType, offlineMode, logger } = options;
+  const via = `airlock-${randomBytes(4).toString('hex')}`;
+  const near = (kind: 'peer' | 'conductor', at: Pick<HttpUpstreamOptions, 'url' | 'ca'>): Source => {
+    const upstream = new HttpUpstream({ ...at, via });
+    return { name: `${kind} ${upstream.origin}`, kind, upstream, health: new Health() };
+  };
+  const far = ({ name, bandwidth, ...at }: SiteOptions): Source => ({
+    name: `internet ${name}`,
+    kind: 'internet',
+    upstream: new HttpUpstream({ ...at, via }),
+    health: new Health(),
+    bandwidth: new Bandwidth(bandwidth),
+  });
+  const sources = new Sources({
+    ...(options.peer === undefined ? {} : { peer: near('peer', options.peer) }),
+    conductors: options.conductors.map((at) => near('conductor', at)),
+    internet: new Map(options.sites.map((site) => [site.name, far(site)])),
+    sourceType,
+    offlineMode,
+  });
+  const pull = new PullThrough({ ...options, sources, name: via });
+  const forward = new Forward({
+    sites: options.sites.map(siteOf),
+    conductors: options.conductors.map(({ url }) => new URL(url)),
+    sourceType,
+    offlineMode,
+    onRefused: (target, why) => {
+      pull.counters.refused += 1;
+      logger.info({ target: target.slice(0, 256), why }, 'a request through the proxy was refused');
+    },
+  });
+  const status = { sources, counters: pull.counters, fills: pull.fills };
+  return {
+    pull,
+    source: pull,
+    pathOf: (target, isSelf) => forward.pathOf(target, isSelf),
+    tunnel: (request, socket, head) => forward.tunnel(request, socket, head),
+    cutTunnels: () => forward.cutTunnels(),
+    routes: statusRoutes(status),
+    registerMetrics: (registry) => registerMetrics(registry, status),
+    async close() {
+      await pull.close();
+      sources.close();
+    },
+  };
+}
+
+function siteOf({ name, url, hosts, proxy }: SiteOptions): Site {
+  const parsed = new URL(url);
+  const names = [parsed.hostname, ...hosts].map((host) => host.toLowerCase());
+  return { name, url: parsed, hosts: new Set(names), proxy: proxy === undefined ? undefined : new URL(proxy) };
+}

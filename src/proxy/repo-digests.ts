@@ -1,0 +1,179 @@
+/**
+ * What the metadata of an RPM repository says of its files: `repomd.xml` names the metadata files with their digests,
+ * the primary one names the packages with theirs. So packages of a plain web server can be proven, too.
+ */
+
+import { Readable } from 'node:stream';
+import { createGunzip, createZstdDecompress } from 'node:zlib';
+import { LRUCache } from 'lru-cache';
+import sax from 'sax';
+import { AirlockError, isAirlockError } from '../errors.ts';
+import { limits } from '../limits.ts';
+import type { ByteSource, Digest } from '../repo/blobs/blob-store.ts';
+import { parseDigest } from '../repo/blobs/layout.ts';
+import { type ForeignRecord, readRepomd } from '../repo/formats/repodata/read-repomd.ts';
+
+export const REPOMD = 'repodata/repomd.xml';
+
+/** A file that a repomd.xml names. */
+export interface ListedFile {
+  readonly type: string;
+  /** As we serve it. */
+  readonly path: string;
+  /** null where it is named with another algorithm. */
+  readonly digest: Digest | null;
+}
+
+/** Opens what is kept, proven, or where it is to be had; undefined where nothing is. */
+export type OpenKept = (
+  path: string,
+  how?: 'fetch',
+) => Promise<(ByteSource & { readonly digest: Digest; close(): Promise<void> }) | undefined>;
+
+export class RepoDigests {
+  readonly #open: OpenKept;
+  /** Of metadata files of a repomd.xml that is only about to be kept. */
+  readonly #announced = new LRUCache<string, Digest>({ max: 1000 });
+  /** By the digest of the primary file: paths below the repository → digests. */
+  readonly #packages = new LRUCache<Digest, ReadonlyMap<string, Digest>>({
+    maxSize: limits.proxy.packageDigests,
+    sizeCalculation: (packages) => packages.size + 1,
+  });
+
+  constructor(open: OpenKept) {
+    this.#open = open;
+  }
+
+  announce(files: readonly ListedFile[]): void {
+    for (const { path, digest } of files) if (digest !== null) this.#announced.set(path, digest);
+  }
+
+  /** The digest that a kept repository states for one of its files; null where none does. */
+  async of(path: string): Promise<Digest | null> {
+    const announced = this.#announced.get(path);
+    if (announced !== undefined) return announced;
+    for (let cut = path.lastIndexOf('/'); cut > 0; cut = path.lastIndexOf('/', cut - 1)) {
+      const base = path.slice(0, cut + 1);
+      const files = await this.#listed(base);
+      const named = files.find((file) => file.path === path);
+      if (named !== undefined) return named.digest;
+      const primary = files.find(({ type }) => type === 'primary');
+      if (primary === undefined) continue;
+      return (await this.#packagesOf(primary.path))?.get(path.slice(base.length)) ?? null;
+    }
+    return null;
+  }
+
+  async #listed(base: string): Promise<ListedFile[]> {
+    const repomd = await this.#open(`${base}${REPOMD}`);
+    if (repomd === undefined) return [];
+    try {
+      if (repomd.size > limits.repodata.repomd) return [];
+      const bytes = Buffer.alloc(repomd.size);
+      await repomd.readAt(bytes, 0);
+      return listedFiles(`${base}${REPOMD}`, bytes);
+    } catch (error) {
+      if (isAirlockError(error)) return [];
+      throw error;
+    } finally {
+      await repomd.close();
+    }
+  }
+
+  async #packagesOf(path: string): Promise<ReadonlyMap<string, Digest> | undefined> {
+    const primary = await this.#open(path, 'fetch');
+    if (primary === undefined) return undefined;
+    try {
+      const known = this.#packages.get(primary.digest) ?? (await readPrimary(primary, path));
+      this.#packages.set(primary.digest, known);
+      return known;
+    } catch (error) {
+      if (isAirlockError(error)) return undefined;
+      throw error;
+    } finally {
+      await primary.close();
+    }
+  }
+}
+
+/**
+ * The files that a repomd.xml names, by the paths under which we serve them.
+ * @param path of the repomd.xml
+ * @throws repodata.invalid, also for places outside of the repository
+ */
+export function listedFiles(path: string, bytes: Uint8Array): ListedFile[] {
+  const base = path.slice(0, -REPOMD.length);
+  return readRepomd(bytes).map(({ type, href, checksum }: ForeignRecord) => {
+    const isOutside =
+      /^[a-z][a-z0-9+.-]*:|^\/|\\|\/\//i.test(href) || href.split('/').some((part) => /^\.{0,2}$/.test(part));
+    if (isOutside) {
+      throw new AirlockError(
+        'repodata.invalid',
+        'The repomd.xml names a file outside of its repository. Tell whoever made it.',
+      );
+    }
+    const digest = checksum.type === 'sha256' ? (parseDigest(`sha256:${checksum.value}`) ?? null) : null;
+    return { type, path: `${base}${href}`, digest };
+  });
+}
+
+/** @throws repodata.invalid */
+async function readPrimary(source: ByteSource, path: string): Promise<Map<string, Digest>> {
+  const packages = new Map<string, Digest>();
+  let [digest, type, text, depth]: [Digest | undefined, string, string, number] = [undefined, '', '', 0];
+  const parser = sax.parser(true, { xmlns: false, position: false });
+  parser.onerror = (error) => {
+    throw error;
+  };
+  parser.ondoctype = () => {
+    throw new Error('it has a document type');
+  };
+  parser.onopentag = ({ name, attributes }) => {
+    depth += 1;
+    text = '';
+    if (name === 'package') digest = undefined;
+    if (name === 'checksum') type = String(attributes.type ?? '');
+    if (name === 'location' && depth === 3 && digest !== undefined && packages.size < limits.proxy.packageDigests) {
+      packages.set(String(attributes.href ?? ''), digest);
+    }
+  };
+  parser.ontext = (piece) => {
+    if (text.length < 256) text += piece;
+  };
+  parser.onclosetag = (name) => {
+    if (name === 'checksum' && depth === 3)
+      digest = type === 'sha256' ? parseDigest(`sha256:${text.trim()}`) : undefined;
+    depth -= 1;
+  };
+  try {
+    let seen = 0;
+    const decoder = new TextDecoder();
+    for await (const piece of decompressed(source, path)) {
+      seen += piece.byteLength;
+      if (seen > limits.proxy.primaryBytes) throw new Error('it is too large');
+      parser.write(decoder.decode(piece, { stream: true }));
+    }
+    parser.close();
+  } catch (cause) {
+    throw new AirlockError('repodata.invalid', 'The list of packages cannot be read. Fetch it again.', { cause });
+  }
+  return packages;
+}
+
+function decompressed(source: ByteSource, path: string): AsyncIterable<Uint8Array> {
+  const raw = Readable.from(pieces(source), { objectMode: false });
+  const decoder = path.endsWith('.gz') ? createGunzip() : path.endsWith('.zst') ? createZstdDecompress() : undefined;
+  if (decoder === undefined) return raw;
+  raw.on('error', (error) => decoder.destroy(error));
+  return raw.pipe(decoder);
+}
+
+async function* pieces(source: ByteSource): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < source.size; ) {
+    const buffer = Buffer.allocUnsafe(Math.min(64 * 1024, source.size - at));
+    const length = await source.readAt(buffer, at);
+    if (length === 0) return;
+    yield buffer.subarray(0, length);
+    at += length;
+  }
+}

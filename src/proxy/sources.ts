@@ -1,0 +1,136 @@
+/**
+ * Where content may come from, in the order in which it is asked for, and how well each of these places is.
+ */
+import { AirlockError } from '../errors.ts';
+import { limits } from '../limits.ts';
+import { encodeSegment } from '../repo/http/request-path.ts';
+import type { Bandwidth } from './bandwidth.ts';
+import type { Upstream } from './upstream.ts';
+
+/** The vendor's words (vendor.md A4). */
+export type SourceType = 'conductor-only' | 'prefer-conductor' | 'internet-only';
+
+/** A place that can be asked. */
+export interface Source {
+  /** For people: `conductor http://a:8480`, `internet ssr`. */
+  readonly name: string;
+  readonly kind: 'peer' | 'conductor' | 'internet';
+  readonly upstream: Upstream;
+  readonly health: Health;
+  /** Of this source alone. */
+  readonly bandwidth?: Bandwidth;
+}
+
+/** A source, and how it calls the content in question. */
+export interface Candidate {
+  readonly source: Source;
+  /** As `Upstream.fetch` takes it. */
+  readonly path: string;
+}
+
+export interface SourcesOptions {
+  readonly peer?: Source;
+  /** In order. */
+  readonly conductors: readonly Source[];
+  /** By the name under which they answer: `/upstreams/<name>/…`. */
+  readonly internet: ReadonlyMap<string, Source>;
+  readonly sourceType: SourceType;
+  readonly offlineMode: boolean;
+}
+
+export class Sources {
+  readonly #options: SourcesOptions;
+  readonly #probing: NodeJS.Timeout;
+
+  constructor(options: SourcesOptions) {
+    this.#options = options;
+    this.#probing = setInterval(() => this.#probe(), limits.proxy.probeEvery).unref();
+  }
+
+  /** All that may be dialled. */
+  get all(): readonly Source[] {
+    const { peer } = this.#options;
+    return [...(peer === undefined ? [] : [peer]), ...this.#conductors, ...this.#internet.values()];
+  }
+
+  /**
+   * Who can be asked for a path, the best first. Sources that were left are not among them, unless nobody else is.
+   * @param key decoded: `repos/images/x` or `upstreams/ssr/x`
+   */
+  candidates(key: string): Candidate[] {
+    const { peer } = this.#options;
+    const path = key.split('/').map(encodeSegment).join('/');
+    const all = [...(peer === undefined ? [] : [peer]), ...this.#conductors].map((source) => ({ source, path }));
+    const [room, name = '', ...rest] = key.split('/');
+    const internet = room === 'upstreams' ? this.#internet.get(name) : undefined;
+    if (internet !== undefined) all.push({ source: internet, path: rest.map(encodeSegment).join('/') });
+    const well = all.filter(({ source }) => !source.health.isLeft);
+    return well.length > 0 ? well : all;
+  }
+
+  close(): void {
+    clearInterval(this.#probing);
+    for (const { upstream } of [...this.#options.conductors, ...this.#options.internet.values()]) upstream.close();
+    this.#options.peer?.upstream.close();
+  }
+
+  /** offline-mode overrides the source type (vendor.md A4). */
+  get #conductors(): readonly Source[] {
+    const { sourceType, offlineMode, conductors } = this.#options;
+    return sourceType === 'internet-only' && !offlineMode ? [] : conductors;
+  }
+
+  get #internet(): ReadonlyMap<string, Source> {
+    const { sourceType, offlineMode, internet } = this.#options;
+    return offlineMode || sourceType === 'conductor-only' ? new Map() : internet;
+  }
+
+  #probe(): void {
+    for (const { health, upstream, kind } of this.all) {
+      if (!health.isLeft) continue;
+      upstream.head(kind === 'internet' ? '' : 'healthz').then(
+        () => health.forget(),
+        (error: unknown) => {
+          // it refuses us, but it lives
+          if (error instanceof AirlockError && error.code === 'upstream.unauthorized') health.forget();
+        },
+      );
+    }
+  }
+}
+
+/**
+ * The last requests to a source. It is left when limits.proxy.failures of the last limits.proxy.window failed: one bad
+ * answer is no reason, and before the window is full there is no verdict.
+ */
+export class Health {
+  #outcomes: boolean[] = [];
+  /** The last failure, until a request works again; for people. */
+  trouble: string | null = null;
+
+  get isLeft(): boolean {
+    const { window, failures } = limits.proxy;
+    return this.#outcomes.length >= window && this.failed >= failures;
+  }
+
+  /** Of the last requests. */
+  get failed(): number {
+    return this.#outcomes.filter((isGood) => !isGood).length;
+  }
+
+  get requests(): number {
+    return this.#outcomes.length;
+  }
+
+  /** @param failure undefined for a request that was answered, be it that there is no such thing */
+  note(failure?: Error): void {
+    this.#outcomes = [...this.#outcomes.slice(1 - limits.proxy.window), failure === undefined];
+    this.trouble = failure?.message ?? null;
+  }
+
+  /** It answers again: begins with a clean slate. */
+  forget(): void {
+    this.#outcomes = [];
+    this.trouble = null;
+  }
+}

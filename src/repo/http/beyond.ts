@@ -1,0 +1,97 @@
+/**
+ * Content from beyond the repositories: what a server fetches from others, under `/upstreams/…`, under `/repos/…` where
+ * no repository of its own holds the path, and for clients that use it as their proxy.
+ */
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Registry } from 'prom-client';
+import { AirlockError } from '../../errors.ts';
+import { limits } from '../../limits.ts';
+import type { ArtifactSource } from '../artifact-source.ts';
+import type { BufferPool } from './buffer-pool.ts';
+import { answerContent } from './content.ts';
+import { type Exchange, sendText } from './exchange.ts';
+import type { ApiRoute } from './openapi.ts';
+import { originOf } from './repo-file.ts';
+import { parsePath } from './request-path.ts';
+
+export interface Beyond {
+  /** By `repos/…` and `upstreams/<name>/…`; a folder ends with a slash. */
+  readonly source: ArtifactSource;
+  /**
+   * What the target of a request to a proxy means (RFC 9112, 3.2.2).
+   * @param isSelf whether a host and port are this server's own
+   * @returns the path under which this server has it, beginning with a slash
+   * @throws proxy.refused
+   */
+  pathOf(target: URL, isSelf: boolean): string;
+  /** Answers CONNECT, and takes over the connection. */
+  tunnel(request: IncomingMessage, socket: Socket, head: Buffer): void;
+  /** The server is about to stop, and waits for all connections to end. */
+  cutTunnels(): void;
+  readonly routes: readonly ApiRoute[];
+  registerMetrics(registry: Registry): void;
+}
+
+interface Parts {
+  readonly beyond: Beyond;
+  readonly pool: BufferPool;
+}
+
+/**
+ * The path that a request means, whether it is for this server or for another one through it.
+ * @throws proxy.refused, http.bad-request
+ */
+export function targetOf(beyond: Beyond, request: IncomingMessage): string {
+  const target = request.url ?? '';
+  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(target)) return target;
+  const url = URL.parse(target);
+  if (url === null || !/^https?:$/.test(url.protocol)) {
+    throw new AirlockError(
+      'http.bad-request',
+      'Only http:// and https:// addresses can be fetched through this server.',
+    );
+  }
+  const { localAddress, localPort } = request.socket;
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  const port = url.port === '' ? 80 : Number(url.port);
+  const isSelf = url.protocol === 'http:' && port === localPort && (host === localAddress || host === 'localhost');
+  return beyond.pathOf(url, isSelf);
+}
+
+/**
+ * Answers GET and HEAD of a path that is fetched.
+ * @param path as it stands in the request, with its slash in front
+ * @returns false if nobody has it, and nothing was done
+ */
+export async function answerBeyond({ beyond, pool }: Parts, exchange: Exchange, path: string): Promise<boolean> {
+  const parsed = parsePath(path);
+  if (parsed === undefined) return false;
+  exchange.kind = parsed.isFolder ? 'listing' : 'content';
+  const { segments, isFolder } = parsed;
+  const [room, name, file, ...more] = segments;
+  if (room === 'repos' && !isFolder && file === `${name}.repo` && more.length === 0) {
+    return await answerRepoFile(beyond.source, segments.join('/'), exchange);
+  }
+  return await answerContent(beyond.source, `${segments.join('/')}${isFolder ? '/' : ''}`, exchange, pool);
+}
+
+/** A `.repo` file names the server from which it came; its reader shall come to us, too. */
+async function answerRepoFile(source: ArtifactSource, path: string, exchange: Exchange): Promise<boolean> {
+  const artifact = await source.open(path);
+  if (artifact === undefined) return false;
+  try {
+    const buffer = Buffer.alloc(limits.http.smallBuffer);
+    let length = 0;
+    for (let read = 1; read > 0 && length < buffer.length; length += read) {
+      read = await artifact.readAt(buffer.subarray(length), length);
+    }
+    const origin = originOf(exchange.request);
+    const text = buffer.toString('utf8', 0, length).replace(/https?:\/\/[^/\s]+\/repos\//g, `${origin}/repos/`);
+    const headers = ['Content-Type', 'text/plain; charset=utf-8', 'Cache-Control', 'no-cache', 'Vary', 'Host'];
+    sendText(exchange, 200, text, [...headers, ...(artifact.headers ?? [])]);
+    return true;
+  } finally {
+    await artifact.close();
+  }
+}

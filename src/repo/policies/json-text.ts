@@ -1,0 +1,89 @@
+/**
+ * JSON from outside, read within bounds: `JSON.parse` alone would take any depth, and the last of several equal keys.
+ */
+import { limits } from '../../limits.ts';
+
+export type JsonReading =
+  | { readonly ok: true; readonly value: unknown; readonly duplicates: readonly DuplicateKey[] }
+  /** `line` counts from 1; null where nobody can tell. */
+  | { readonly ok: false; readonly why: string; readonly line: number | null; readonly isTooDeep: boolean };
+
+/** A key that stands twice in one object. Most readers take the last, AWS refuses. */
+export interface DuplicateKey {
+  readonly key: string;
+  readonly line: number;
+}
+
+/** Bytes as UTF-8, without a byte order mark. @returns undefined if they are none */
+export function utf8Text(bytes: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Reads JSON of at most limits.policy.depth levels. Texts longer than limits.policy.bytes do not get here. */
+export function readJson(text: string): JsonReading {
+  const { deepAt, duplicates } = scan(text);
+  if (deepAt !== null) {
+    const why = `it is nested more than ${limits.policy.depth} levels deep`;
+    return { ok: false, why, line: deepAt, isTooDeep: true };
+  }
+  try {
+    return { ok: true, value: JSON.parse(text), duplicates };
+  } catch (cause) {
+    const said = cause instanceof Error ? cause.message : String(cause);
+    const at = /at position (\d+)/.exec(said)?.[1];
+    const line = at !== undefined ? lineOf(text, Number(at)) : /end of JSON input/.test(said) ? lineOf(text) : null;
+    return { ok: false, why: said.replace(/ in JSON at position .*$/s, ''), line, isTooDeep: false };
+  }
+}
+
+/** Depth and equal keys, of whatever it is: that it is JSON is found out later. */
+function scan(text: string): { deepAt: number | null; duplicates: DuplicateKey[] } {
+  const duplicates: DuplicateKey[] = [];
+  const open: (Set<string> | null)[] = [];
+  let line = 1;
+  let last = ''; // the string before, as it is written
+  for (let at = 0; at < text.length; at += 1) {
+    const character = text[at];
+    if (character === '\n') line += 1;
+    else if (character === '"') {
+      const end = endOfString(text, at + 1);
+      last = text.slice(at, end + 1);
+      at = end;
+    } else if (character === '{' || character === '[') {
+      open.push(character === '{' ? new Set() : null);
+      if (open.length > limits.policy.depth) return { deepAt: line, duplicates };
+    } else if (character === '}' || character === ']') open.pop();
+    else if (character === ':') {
+      const keys = open.at(-1);
+      const key = unquoted(last);
+      if (keys?.has(key) === true && duplicates.length < limits.policy.findings) duplicates.push({ key, line });
+      keys?.add(key);
+    }
+  }
+  return { deepAt: null, duplicates };
+}
+
+/** Where the closing quote stands, or the line ends, which no string outlives. */
+function endOfString(text: string, start: number): number {
+  let at = start;
+  while (at < text.length && text[at] !== '"' && text[at] !== '\n') at += text[at] === '\\' ? 2 : 1;
+  return text[at] === '\n' ? at - 1 : at;
+}
+
+function unquoted(token: string): string {
+  try {
+    return String(JSON.parse(token));
+  } catch {
+    return token;
+  }
+}
+
+function lineOf(text: string, position = text.length): number {
+  let line = 1;
+  for (let at = text.indexOf('\n'); at >= 0 && at < position; at = text.indexOf('\n', at + 1)) line += 1;
+  return line;
+}

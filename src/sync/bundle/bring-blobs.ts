@@ -1,0 +1,237 @@
+/**
+ * The bytes of a bundle on their way into the store. Each blob is recorded once it is stored, so that a second run goes on
+ * where the first one ended; until something is published nobody sees any of it, and `prune` takes what was given up.
+ */
+import { AirlockError, isAirlockError } from '../../errors.ts';
+import { limits } from '../../limits.ts';
+import type { BlobStat, BlobWriter, Digest } from '../../repo/blobs/blob-store.ts';
+import { digestOf } from '../../repo/blobs/digest-of.ts';
+import { readAhead } from '../../repo/blobs/read-ahead.ts';
+import { sliceReader, sliceStat } from '../../repo/blobs/slice-reader.ts';
+import { quoteUnsafe } from '../../repo/formats/quote.ts';
+import {
+  heard,
+  type Leases,
+  leased,
+  requireSpace,
+  type StagingOptions,
+  type Stores,
+} from '../../repo/ingest/staging.ts';
+import { TrustedBlobs } from '../../repo/trusted-blobs.ts';
+import { blobsOf, type Manifest, type ManifestBlob } from './manifest.ts';
+import type { VolumeSet } from './volume-set.ts';
+
+type InVolumes = Extract<ManifestBlob, { in: 'volumes' }>;
+type InBlob = Extract<ManifestBlob, { in: 'blob' }>;
+
+/** What of a bundle is not here yet. */
+export interface MissingBlobs {
+  /** To be read, in the order in which they lie. */
+  readonly whole: readonly InVolumes[];
+  /** Slices of what is here or will be. */
+  readonly slices: readonly InBlob[];
+}
+
+const PARTIAL = 'bundles.partial';
+
+/**
+ * Finds what is not here, and protects what is from `prune`.
+ * @throws bundle.base-missing if the bundle counts on something that is not here any more
+ */
+export async function findMissing(stores: Stores, manifest: Manifest, leases: Leases): Promise<MissingBlobs> {
+  const whole: InVolumes[] = [];
+  const slices: InBlob[] = [];
+  const lost: Extract<ManifestBlob, { in: 'site' }>[] = [];
+  for (const blob of manifest.blobs) {
+    if (await isPublished(stores, blob.digest)) continue;
+    if ((await leased(stores, blob.digest, leases)) !== undefined) continue;
+    if (blob.in === 'volumes') whole.push(blob);
+    else if (blob.in === 'blob') slices.push(blob);
+    else if (!(await isStillGood(stores, blob.digest))) lost.push(blob);
+  }
+  if (lost.length > 0) throw baseMissing(manifest, lost);
+  const place = ({ pieces: [first] }: InVolumes) => [first?.volume ?? 0, first?.offset ?? 0] as const;
+  whole.sort((a, b) => place(a)[0] - place(b)[0] || place(a)[1] - place(b)[1]);
+  return { whole, slices };
+}
+
+/**
+ * Brings everything that is missing.
+ * @throws space.insufficient before anything is read; blob.digest-mismatch naming the volume; source.lost, interrupted
+ */
+export async function bringBlobs(
+  stores: Stores,
+  manifest: Manifest,
+  { whole, slices }: MissingBlobs,
+  { volumes, options }: { volumes: VolumeSet; options: StagingOptions },
+): Promise<void> {
+  const bytes = whole.reduce((sum, { size }) => sum + size, 0);
+  await requireSpace(stores.blobs, bytes);
+  const record = new Recorder(stores);
+  options.progress.start('import', bytes);
+  try {
+    for (const blob of whole) await record.add(await bringOne(stores, blob, volumes, options));
+    await record.flush();
+    await recordSlices(stores, manifest, slices, options);
+  } finally {
+    await record.flush().catch(() => undefined); // what failed is told already
+    options.progress.stop();
+  }
+}
+
+async function bringOne(
+  stores: Stores,
+  blob: InVolumes,
+  volumes: VolumeSet,
+  options: StagingOptions,
+): Promise<BlobStat> {
+  const writer = await openWriter(stores, blob);
+  const [first] = writer.have();
+  let done = first?.start === 0 ? Math.min(first.end, blob.size) : 0;
+  const onBytes = heard(options);
+  onBytes(done);
+  try {
+    let from = 0;
+    for (const { volume, offset, length } of blob.pieces) {
+      const skip = Math.min(length, Math.max(0, done - from));
+      const { file } = volumes.volume(volume);
+      for await (const bytes of readAhead(file, { start: offset + skip, end: offset + length })) {
+        await writer.writeAt(done, bytes);
+        done += bytes.byteLength;
+        onBytes(bytes.byteLength);
+      }
+      from += length;
+    }
+    return await writer.commit(blob);
+  } catch (error) {
+    await end(stores, writer, error);
+    throw isAirlockError(error, 'blob.digest-mismatch', 'blob.size-mismatch', 'blob.incomplete')
+      ? damagedVolume(blob, volumes, error)
+      : error;
+  }
+}
+
+/** Goes on with the large blob that the run before could not finish. */
+async function openWriter({ blobs, catalog }: Stores, { digest, size }: InVolumes): Promise<BlobWriter> {
+  if (size <= limits.checkpointEvery) return await blobs.create();
+  const text = await catalog.meta(PARTIAL);
+  const known = text === undefined ? undefined : (JSON.parse(text) as { digest?: unknown; id?: unknown });
+  if (known?.digest === digest && typeof known.id === 'string') {
+    try {
+      return await blobs.resume(known.id);
+    } catch (error) {
+      if (!isAirlockError(error, 'blob.missing', 'blob.busy')) throw error;
+    }
+  }
+  const writer = await blobs.create({ resumable: true });
+  await catalog.setMeta(PARTIAL, JSON.stringify({ digest, id: writer.id }));
+  return writer;
+}
+
+/** Wrong bytes are of no use; the others are gone on with. */
+async function end({ catalog }: Stores, writer: BlobWriter, error: unknown): Promise<void> {
+  const text = await catalog.meta(PARTIAL).catch(() => undefined);
+  const isResumable =
+    text?.includes(writer.id) === true && isAirlockError(error, 'interrupted', 'source.lost', 'space.insufficient');
+  if (isResumable) await writer.suspend().catch(() => undefined);
+  await writer.cancel();
+}
+
+/** Writes down what is stored, several at a time. */
+class Recorder {
+  readonly #stores: Stores;
+  #waiting: BlobStat[] = [];
+  #bytes = 0;
+
+  constructor(stores: Stores) {
+    this.#stores = stores;
+  }
+
+  async add(stat: BlobStat): Promise<void> {
+    this.#bytes += stat.size;
+    const isMany = this.#waiting.push(stat) >= limits.bundle.recordBlobs || this.#bytes >= limits.bundle.recordBytes;
+    if (isMany) await this.flush();
+  }
+
+  async flush(): Promise<void> {
+    const stats = this.#waiting;
+    this.#waiting = [];
+    this.#bytes = 0;
+    if (stats.length === 0) return;
+    await this.#stores.catalog.transaction(async (tx) => {
+      for (const stat of stats) await tx.recordBlob(stat, null);
+    });
+  }
+}
+
+/** Slices are proven where they lie: their containers are here. */
+async function recordSlices(
+  { blobs, catalog }: Stores,
+  manifest: Manifest,
+  slices: readonly InBlob[],
+  options: StagingOptions,
+): Promise<void> {
+  const known = blobsOf(manifest);
+  for (const [of, own] of Map.groupBy(slices, (slice) => slice.of)) {
+    const container = await blobs.open(of);
+    try {
+      for (const slice of own) {
+        const found = await digestOf(sliceReader(container, slice), () => heard(options)(0));
+        if (found !== slice.digest) throw wrongSlice(slice, known.get(of));
+      }
+      await catalog.transaction(async (tx) => {
+        for (const slice of own)
+          await tx.recordSlice(sliceStat(container, slice), { container: of, start: slice.start });
+      });
+    } finally {
+      // The container is closed by the last slice's reader, or here: twice is harmless.
+      await container.close();
+    }
+  }
+}
+
+/** True if it is stored and proven, and something that is published keeps it from `prune`: no lease is needed then. */
+async function isPublished({ blobs, catalog }: Stores, digest: Digest): Promise<boolean> {
+  const record = await catalog.blob(digest);
+  if (record?.stamp == null || (await blobs.stat(digest))?.stamp !== record.stamp) return false;
+  return (await catalog.entriesOf(digest)).length > 0;
+}
+
+/** Stored, but touched since it was proven: it is hashed again. */
+async function isStillGood({ blobs, catalog }: Stores, digest: Digest): Promise<boolean> {
+  try {
+    const reader = await new TrustedBlobs({ blobs, catalog, openBlobs: 1 }).open(digest);
+    await reader.close();
+    return true;
+  } catch (error) {
+    if (isAirlockError(error, 'blob.missing', 'blob.damaged')) return false;
+    throw error;
+  }
+}
+
+function wrongSlice({ digest }: InBlob, container: ManifestBlob | undefined): AirlockError {
+  return new AirlockError(
+    'blob.digest-mismatch',
+    `${digest} does not lie in ${container?.digest ?? 'its image'} where the manifest says. Ask for a new bundle.`,
+    { details: { digest } },
+  );
+}
+
+function damagedVolume({ digest, pieces }: InVolumes, volumes: VolumeSet, cause: AirlockError): AirlockError {
+  const places = [...new Set(pieces.map(({ volume }) => volume))].map((number) => volumes.volume(number));
+  const names = places.map(({ name, where }) => `${name} at ${quoteUnsafe(where)}`).join(' or ');
+  return new AirlockError(
+    'blob.digest-mismatch',
+    `${names} is damaged: ${digest} is not what was signed. Nothing was published. Copy or write that medium again ("airlock export --resume" writes what is damaged), and run the same command: it goes on.`,
+    { cause, details: { digest, volumes: places.map(({ name }) => name) } },
+  );
+}
+
+function baseMissing(manifest: Manifest, lost: readonly { digest: Digest; since: number }[]): AirlockError {
+  const since = Math.max(...lost.map(({ since: sequence }) => sequence));
+  return new AirlockError(
+    'bundle.base-missing',
+    `Bundle ${manifest.sequence} needs what sequence ${since} brought, and ${lost.length} of its files are not here any more. Send a receipt ("airlock receipt write") and ask for a new bundle, or for a full one ("airlock export --full").`,
+    { details: { since, missing: lost.slice(0, limits.bundle.named).map(({ digest }) => digest) } },
+  );
+}

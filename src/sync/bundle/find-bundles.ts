@@ -1,0 +1,120 @@
+/**
+ * Bundles on media: in the folders that somebody names, and in the folders in these. What a folder is called does not
+ * matter, nor where volumes lie. Nothing that is found here is trusted yet.
+ */
+import { AirlockError } from '../../errors.ts';
+import { limits } from '../../limits.ts';
+import { quoteUnsafe } from '../../repo/formats/quote.ts';
+import type { Carrier } from '../carriers/carrier.ts';
+import { sha256 } from '../trust/metadata.ts';
+import { isSiteName } from '../trust/site-name.ts';
+import { COMMIT, isVolumeName, MANIFEST, METADATA } from './names.ts';
+
+/** A folder that holds a bundle, or some of it. */
+export interface FoundFolder {
+  readonly carrier: Carrier;
+  /** It was finished. */
+  readonly committed: boolean;
+  /** Names of the volumes that lie there. */
+  readonly volumes: readonly string[];
+}
+
+/** One bundle, from all the folders that hold some of it. */
+export interface FoundBundle {
+  /** SHA-256 of its manifest. */
+  readonly id: string;
+  readonly manifest: Buffer;
+  /** What the manifest says; nobody vouches for it yet. */
+  readonly claims: { readonly site: string; readonly sequence: number };
+  readonly folders: readonly FoundFolder[];
+}
+
+export interface FoundOnMedia {
+  /** Newest first. */
+  readonly bundles: readonly FoundBundle[];
+  /** Folders with volumes and no manifest. */
+  readonly strays: readonly FoundFolder[];
+}
+
+/**
+ * @param places stay the caller's, and open as long as what is found is used
+ * @throws bundle.not-found if there is nothing; source.lost
+ */
+export async function findBundles(places: readonly Carrier[]): Promise<FoundOnMedia> {
+  const bundles = new Map<string, { manifest: Buffer; folders: FoundFolder[] }>();
+  const strays: FoundFolder[] = [];
+  for await (const { carrier, names, folders } of foldersOf(places)) {
+    const volumes = names.filter(isVolumeName);
+    const folder = { carrier, committed: names.includes(COMMIT), volumes };
+    const manifest = names.includes(MANIFEST)
+      ? await readCarried(carrier, MANIFEST, limits.bundle.manifestBytes)
+      : undefined;
+    if (manifest === undefined) {
+      if (volumes.length > 0 || folders.includes(METADATA)) strays.push(folder);
+      continue;
+    }
+    const id = sha256(manifest);
+    const known = bundles.get(id) ?? { manifest, folders: [] };
+    known.folders.push(folder);
+    bundles.set(id, known);
+  }
+  if (bundles.size === 0 && strays.length === 0) {
+    throw new AirlockError(
+      'bundle.not-found',
+      `There is no bundle in ${places.map(({ where }) => quoteUnsafe(where)).join(', ')}. Check that the right medium is mounted.`,
+    );
+  }
+  const found = [...bundles].map(([id, { manifest, folders }]) => ({
+    id,
+    manifest,
+    folders,
+    claims: claimsOf(manifest),
+  }));
+  return { bundles: found.sort((a, b) => b.claims.sequence - a.claims.sequence), strays };
+}
+
+/** Reads a small file whole. @returns undefined if it is not there. @throws bundle.invalid if it is too long */
+export async function readCarried(carrier: Carrier, name: string, limit: number): Promise<Buffer | undefined> {
+  const file = await carrier.open(name);
+  if (file === undefined) return undefined;
+  try {
+    if (file.size > limit) {
+      throw new AirlockError(
+        'bundle.invalid',
+        `${name} at ${quoteUnsafe(carrier.where)} has ${file.size} bytes; ${limit} are the most it may have. It is not what its name says.`,
+      );
+    }
+    const bytes = Buffer.alloc(file.size);
+    await file.readAt(bytes, 0);
+    return bytes;
+  } finally {
+    await file.close();
+  }
+}
+
+/** The places and the folders in them, each once. */
+async function* foldersOf(
+  places: readonly Carrier[],
+): AsyncGenerator<{ carrier: Carrier; names: string[]; folders: readonly string[] }, void, undefined> {
+  const seen = new Set<string>();
+  for (const place of places) {
+    const { folders } = await place.list();
+    const inside = folders.filter((name) => name !== METADATA).slice(0, limits.bundle.folders);
+    for (const carrier of [place, ...inside.map((name) => place.folder(name))]) {
+      if (seen.has(carrier.where)) continue;
+      seen.add(carrier.where);
+      const listing = await carrier.list();
+      yield { carrier, names: listing.files.map(({ name }) => name), folders: listing.folders };
+    }
+  }
+}
+
+function claimsOf(manifest: Buffer): FoundBundle['claims'] {
+  try {
+    const { site, sequence } = JSON.parse(manifest.toString('utf8')) as { site?: unknown; sequence?: unknown };
+    const isGood = typeof site === 'string' && isSiteName(site) && Number.isSafeInteger(sequence);
+    return isGood ? { site, sequence: Number(sequence) } : { site: '', sequence: 0 };
+  } catch {
+    return { site: '', sequence: 0 };
+  }
+}

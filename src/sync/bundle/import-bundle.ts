@@ -1,0 +1,161 @@
+/**
+ * `import bundle`: from media into the repositories of a site, all of it or nothing. First who signed it and whether all
+ * is there, then revocations, then the bytes, and last one transaction. Nothing is written to the media.
+ */
+import { AirlockError } from '../../errors.ts';
+import { limits } from '../../limits.ts';
+import type { Digest } from '../../repo/blobs/blob-store.ts';
+import { abandon, type Leases, type StagingOptions, throwIfAborted } from '../../repo/ingest/staging.ts';
+import type { PackagesContext } from '../../repo/packages/prepare-change.ts';
+import type { Carrier } from '../carriers/carrier.ts';
+import type { SiteTrust } from '../trust/site-trust.ts';
+import { bringBlobs, findMissing } from './bring-blobs.ts';
+import { findBundles } from './find-bundles.ts';
+import { bundleName } from './names.ts';
+import { planChanges, publishBundle, type RepositoryChange } from './publish-bundle.ts';
+import { chooseBundle, type VerifiedBundle, verifyBundle } from './verify-bundle.ts';
+import { VolumeSet } from './volume-set.ts';
+import { type Withdrawn, withdrawContent } from './withdraw.ts';
+
+export interface ImportBundleContext {
+  readonly packages: PackagesContext;
+  readonly trust: SiteTrust;
+  readonly now: () => Date;
+}
+
+export interface ImportBundleOptions extends StagingOptions {
+  readonly acceptExpired: boolean;
+}
+
+/** What came, from where, signed by whom, and what it replaced. */
+export interface ImportBundleReport {
+  readonly outcome: 'imported' | 'present';
+  readonly bundle: string;
+  readonly site: string;
+  /** This bundle gave the site its name. */
+  readonly boundSite: boolean;
+  readonly sequence: number;
+  readonly created: string;
+  readonly importedAt: string;
+  /** SHA-256 of the manifest. */
+  readonly manifest: string;
+  readonly signatures: {
+    readonly rootVersion: number;
+    readonly keys: readonly string[];
+    readonly expires: string;
+    /** Metadata that has expired, and was accepted because somebody said so. */
+    readonly acceptedExpired: readonly string[];
+  };
+  readonly volumes: readonly { readonly name: string; readonly where: string }[];
+  /** What was read, and what was here already. */
+  readonly blobs: { readonly read: number; readonly bytes: number; readonly present: number };
+  readonly repositories: readonly RepositoryChange[];
+  readonly revoked: readonly Withdrawn[];
+}
+
+/**
+ * @param places what holds the bundle or some of it; they stay the caller's
+ * @throws what findBundles, verifyBundle, VolumeSet.open, planChanges and bringBlobs throw
+ */
+export async function importBundle(
+  context: ImportBundleContext,
+  places: readonly Carrier[],
+  options: ImportBundleOptions,
+): Promise<ImportBundleReport> {
+  const found = await findBundles(places);
+  const chosen = await chooseBundle(context.trust, found);
+  const bundle = await verifyBundle(context.trust, chosen, options);
+  const folders = [...chosen.folders.filter(({ committed }) => committed), ...found.strays];
+  const leases: Leases = new Set();
+  try {
+    const revoked = await applyRevocations(context, bundle);
+    await planChanges(context.packages.catalog, bundle);
+    const missing = await findMissing(context.packages, bundle.manifest, leases);
+    const volumes = await VolumeSet.open(bundle.manifest, missing.whole, folders);
+    try {
+      await bringBlobs(context.packages, bundle.manifest, missing, { volumes, options });
+      throwIfAborted(options.signal);
+      const at = context.now();
+      const repositories = await land(context, bundle, { leases, at });
+      const bytes = missing.whole.reduce((sum, { size }) => sum + size, 0);
+      const read = missing.whole.length;
+      return {
+        ...factsOf(bundle),
+        outcome: bundle.isLanded && read === 0 && repositories.every(isUnchanged) ? 'present' : 'imported',
+        importedAt: at.toISOString(),
+        volumes: volumes.places(),
+        blobs: { read, bytes, present: bundle.manifest.blobs.length - read },
+        repositories,
+        revoked,
+      };
+    } finally {
+      await volumes.close();
+    }
+  } catch (error) {
+    await abandon(context.packages, leases);
+    throw error;
+  }
+}
+
+/** One that has landed, and of which nothing is missing, is left alone. */
+async function land(
+  { packages, trust }: ImportBundleContext,
+  bundle: VerifiedBundle,
+  options: { leases: Leases; at: Date },
+): Promise<RepositoryChange[]> {
+  const plans = await planChanges(packages.catalog, bundle);
+  if (bundle.isLanded && plans.every(({ put }) => put.length === 0)) {
+    await abandon(packages, options.leases);
+    return plans.map(({ repository, base, added, replaced, unchanged }) => {
+      return { repository, revision: base, added, replaced, unchanged };
+    });
+  }
+  const { changes, mark } = await publishBundle(packages, trust, bundle, options);
+  await trust.landed(mark, bundle.verified, bundle.created);
+  return changes;
+}
+
+function isUnchanged({ added, replaced }: RepositoryChange): boolean {
+  return added.length === 0 && replaced.length === 0;
+}
+
+/** First of all, and also to what has landed. @throws trust.revoked if the bundle brings what its own list revokes */
+async function applyRevocations(
+  { packages, trust }: ImportBundleContext,
+  bundle: VerifiedBundle,
+): Promise<Withdrawn[]> {
+  const { list, bytes } = bundle.revocations;
+  const revoked = new Set<Digest>(list.revoked.map(({ digest }) => digest));
+  const brought = bundle.manifest.blobs.filter(({ digest }) => revoked.has(digest));
+  if (brought.length > 0) {
+    throw new AirlockError(
+      'trust.revoked',
+      `The bundle brings content that was revoked (${brought[0]?.digest}). Ask for a new bundle.`,
+      { details: { revoked: brought.slice(0, limits.bundle.named).map(({ digest }) => digest) } },
+    );
+  }
+  const reason = `revoked by bundle ${bundleName(bundle.site, bundle.manifest.sequence)}`;
+  const withdrawn = await withdrawContent(packages, revoked, reason);
+  await trust.keepRevocations(bytes);
+  return withdrawn;
+}
+
+function factsOf(
+  bundle: VerifiedBundle,
+): Pick<ImportBundleReport, 'bundle' | 'site' | 'boundSite' | 'sequence' | 'created' | 'manifest' | 'signatures'> {
+  const { site, manifest } = bundle;
+  return {
+    bundle: bundleName(site, manifest.sequence),
+    site,
+    boundSite: bundle.bindsSite,
+    sequence: manifest.sequence,
+    created: bundle.created.toISOString(),
+    manifest: bundle.found.id,
+    signatures: {
+      rootVersion: bundle.rootVersion,
+      keys: bundle.signedBy,
+      expires: bundle.expires,
+      acceptedExpired: bundle.expired,
+    },
+  };
+}

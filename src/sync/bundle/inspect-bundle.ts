@@ -1,0 +1,122 @@
+/**
+ * What lies on a medium: for `bundle inspect`, which believes what is written there and says whether that is signed, and
+ * for `bundle verify`, which reads every byte. Neither changes anything.
+ */
+import { AirlockError } from '../../errors.ts';
+import { heard, type StagingOptions } from '../../repo/ingest/staging.ts';
+import type { Carrier } from '../carriers/carrier.ts';
+import type { SiteTrust } from '../trust/site-trust.ts';
+import { findBundles } from './find-bundles.ts';
+import { parseManifest } from './manifest.ts';
+import { bundleName } from './names.ts';
+import { sha256Of } from './put-file.ts';
+import { chooseBundle, verifyBundle } from './verify-bundle.ts';
+
+export interface InspectedBundle {
+  readonly bundle: string;
+  readonly site: string;
+  readonly sequence: number;
+  readonly created: string;
+  /** SHA-256 of the manifest. */
+  readonly manifest: string;
+  readonly where: readonly string[];
+  /** It was written to its end. */
+  readonly committed: boolean;
+  /** The sequence that the site must have for it; null: none. */
+  readonly base: number | null;
+  readonly repositories: readonly { readonly name: string; readonly kind: string; readonly entries: number }[];
+  readonly volumes: readonly { readonly name: string; readonly size: number; readonly where: string | null }[];
+  /** Bytes in volumes, which the import needs free. */
+  readonly bytes: number;
+  /** Whether this site would take it. */
+  readonly trust:
+    | { readonly ok: true; readonly landed: boolean; readonly expires: string; readonly keys: readonly string[] }
+    | { readonly ok: false; readonly code: string; readonly message: string };
+}
+
+/** @throws file.not-found, bundle.not-found, bundle.incomplete if there are only parts without a manifest */
+export async function inspectBundles(trust: SiteTrust, places: readonly Carrier[]): Promise<InspectedBundle[]> {
+  const { bundles, strays } = await findBundles(places);
+  if (bundles.length === 0) await chooseBundle(trust, { bundles, strays });
+  const inspected: InspectedBundle[] = [];
+  for (const found of bundles) {
+    const manifest = parseManifest(found.manifest);
+    const folders = [...found.folders, ...strays];
+    inspected.push({
+      bundle: bundleName(manifest.site, manifest.sequence),
+      site: manifest.site,
+      sequence: manifest.sequence,
+      created: manifest.created,
+      manifest: found.id,
+      where: found.folders.map(({ carrier }) => carrier.where),
+      committed: found.folders.some(({ committed }) => committed),
+      base: manifest.base?.sequence ?? null,
+      repositories: manifest.repositories.map(({ name, kind, entries }) => ({ name, kind, entries: entries.length })),
+      volumes: manifest.volumes.map(({ name, size }) => ({
+        name,
+        size,
+        where: folders.find(({ volumes }) => volumes.includes(name))?.carrier.where ?? null,
+      })),
+      bytes: manifest.blobs.reduce((sum, blob) => sum + (blob.in === 'volumes' ? blob.size : 0), 0),
+      trust: await judged(trust, found),
+    });
+  }
+  return inspected;
+}
+
+async function judged(trust: SiteTrust, found: Parameters<typeof verifyBundle>[1]): Promise<InspectedBundle['trust']> {
+  try {
+    const { isLanded, expires, signedBy } = await verifyBundle(trust, found, { acceptExpired: false, keepRoot: false });
+    return { ok: true, landed: isLanded, expires, keys: signedBy };
+  } catch (error) {
+    if (!(error instanceof AirlockError)) throw error;
+    return { ok: false, code: error.code, message: error.message };
+  }
+}
+
+export interface VerifiedVolumes {
+  readonly bundle: string;
+  readonly site: string;
+  readonly sequence: number;
+  readonly expired: readonly string[];
+  readonly volumes: readonly {
+    readonly name: string;
+    readonly where: string | null;
+    readonly status: 'good' | 'damaged' | 'missing';
+  }[];
+}
+
+/** Reads and hashes every volume of the newest bundle. @throws as importBundle before it reads volumes */
+export async function verifyVolumes(
+  trust: SiteTrust,
+  places: readonly Carrier[],
+  options: StagingOptions & { readonly acceptExpired: boolean },
+): Promise<VerifiedVolumes> {
+  const onMedia = await findBundles(places);
+  const found = await chooseBundle(trust, onMedia);
+  const {
+    site,
+    manifest,
+    volumes: targets,
+    expired,
+  } = await verifyBundle(trust, found, { ...options, keepRoot: false });
+  const folders = [...found.folders, ...onMedia.strays];
+  const volumes: VerifiedVolumes['volumes'][number][] = [];
+  options.progress.start(
+    'verify',
+    manifest.volumes.reduce((sum, { size }) => sum + size, 0),
+  );
+  for (const { name } of manifest.volumes) {
+    const there = folders.filter((folder) => folder.volumes.includes(name));
+    let where = there[0]?.carrier.where ?? null;
+    let status: 'good' | 'damaged' | 'missing' = there.length === 0 ? 'missing' : 'damaged';
+    for (const { carrier } of there) {
+      if ((await sha256Of(carrier, name, heard(options))) !== targets.get(name)?.sha256) continue;
+      [where, status] = [carrier.where, 'good'];
+      break;
+    }
+    volumes.push({ name, where, status });
+  }
+  options.progress.stop();
+  return { bundle: bundleName(site, manifest.sequence), site, sequence: manifest.sequence, expired, volumes };
+}

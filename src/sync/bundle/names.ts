@@ -1,0 +1,34 @@
+/** Names of what a bundle consists of. All are lower case, and safe on FAT, exFAT, ISO 9660 and NTFS. */
+import type { Digest } from '../../repo/blobs/blob-store.ts';
+
+export const MANIFEST = 'manifest.json';
+export const COMMIT = 'COMMIT';
+export const SUMS = 'SHA256SUMS';
+export const README = 'README.txt';
+export const METADATA = 'metadata';
+
+const VOLUME = /^volume-(\d{4})\.tar$/;
+
+/** `airlock-north-000003` */
+export function bundleName(site: string, sequence: number): string {
+  return `airlock-${site}-${String(sequence).padStart(6, '0')}`;
+}
+
+/** `airlock-north-000003.receipt.json` */
+export function receiptName(site: string, sequence: number): string {
+  return `${bundleName(site, sequence)}.receipt.json`;
+}
+
+/** `volume-0001.tar` @param number from 1 on */
+export function volumeName(number: number): string {
+  return `volume-${String(number).padStart(4, '0')}.tar`;
+}
+
+export function isVolumeName(name: string): boolean {
+  return VOLUME.test(name);
+}
+
+/** Where the bytes of a blob lie in a volume, from byte `from` of the blob on. */
+export function entryName(digest: Digest, from: number): string {
+  return `blobs/${digest.slice('sha256:'.length)}${from === 0 ? '' : `.${from}`}`;
+}

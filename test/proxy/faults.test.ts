@@ -1,0 +1,168 @@
+/** What goes wrong around a fill: disks, drips, storms, lies. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { AirlockError, type ErrorCode, isAirlockError } from '../../src/errors.ts';
+import type { BlobStore } from '../../src/repo/blobs/blob-store.ts';
+import { digestOf, TestRepository, testBytes, until } from '../repo/http/support.ts';
+import { Origin } from './origin.ts';
+import { read, scene, sourceAt } from './scene.ts';
+
+const MiB = 1024 * 1024;
+const PATH = 'repos/images/6.3/x.iso';
+
+function failsWith(...codes: ErrorCode[]) {
+  return (error: unknown) => isAirlockError(error, ...codes) || assert.fail(String(error));
+}
+
+/** A store that is full after so many bytes, until `room` is raised. */
+function tightStore(inner: BlobStore, disk: { room: number }): BlobStore {
+  const wrap = (writer: Awaited<ReturnType<BlobStore['create']>>) => {
+    const writeAt = writer.writeAt.bind(writer);
+    writer.writeAt = async (position, bytes) => {
+      if (disk.room < bytes.byteLength) throw new AirlockError('space.insufficient', 'The disk is full.');
+      disk.room -= bytes.byteLength;
+      await writeAt(position, bytes);
+    };
+    return writer;
+  };
+  return new Proxy(inner, {
+    get(target, name) {
+      if (name === 'create')
+        return async (...args: Parameters<BlobStore['create']>) => wrap(await target.create(...args));
+      if (name === 'resume') return async (id: string) => wrap(await target.resume(id));
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+test('a disk that fills up in mid-fill fails the request; when there is room again, it goes on', async (t) => {
+  const origin = await Origin.start(t);
+  const bytes = testBytes(8 * MiB);
+  origin.files.set(`/${PATH}`, { bytes });
+  const repository = await TestRepository.make(t);
+  const disk = { room: 5 * MiB };
+  const { pull } = await scene(t, {
+    repository,
+    conductors: [sourceAt(origin)],
+    blobs: tightStore(repository.blobs, disk),
+  });
+  await assert.rejects(read(pull, PATH), failsWith('space.insufficient'));
+  disk.room = 100 * MiB;
+  assert.ok((await read(pull, PATH)).bytes.equals(bytes));
+  assert.match(origin.of(`/${PATH}`).at(-1)?.headers.range ?? '', /^bytes=[1-9]\d{5,}-$/);
+});
+
+test('a slow drip is no error, silence is', async (t) => {
+  const origin = await Origin.start(t);
+  const bytes = testBytes(300_000);
+  origin.files.set('/repos/drip', async (_request, response) => {
+    response.writeHead(200, { 'content-length': bytes.length });
+    for (let at = 0; at < bytes.length; at += 50_000) {
+      response.write(bytes.subarray(at, at + 50_000));
+      await sleep(100);
+    }
+    response.end();
+  });
+  origin.files.set('/repos/silence', (_request, response) => {
+    response.writeHead(200, { 'content-length': 10 }).write('begin');
+  });
+  const source = sourceAt(origin, 'conductor', { limits: { idleTimeout: 400 } });
+  const { pull } = await scene(t, { conductors: [source], retry: { attempts: 1 } });
+  assert.deepEqual((await read(pull, 'repos/drip')).bytes, bytes);
+  await assert.rejects(read(pull, 'repos/silence'), failsWith('upstream.unreachable'));
+});
+
+test('a storm of errors ends after the attempts that are allowed, and is not remembered', async (t) => {
+  const origin = await Origin.start(t);
+  const bytes = testBytes(6 * MiB);
+  origin.files.set(`/${PATH}`, { bytes, cutAfter: 1 * MiB, cuts: 1 });
+  const { pull, log } = await scene(t, {
+    conductors: [sourceAt(origin)],
+    retry: { attempts: 3, firstDelay: 5, maxDelay: 5 },
+  });
+  const artifact = await pull.open(PATH);
+  assert.ok(artifact);
+  origin.broken = 500;
+  await until('it is given up', () => pull.fills.size === 0);
+  assert.ok(log.some(({ level, message }) => level === 'warn' && message === 'fetching a file failed'));
+  await artifact.close();
+  origin.broken = undefined;
+  assert.ok((await read(pull, PATH)).bytes.equals(bytes));
+});
+
+test('more or fewer bytes than announced are never kept', async (t) => {
+  const origin = await Origin.start(t);
+  const { pull, repository } = await scene(t, { conductors: [sourceAt(origin)], retry: { attempts: 1 } });
+  for (const [name, length] of [
+    ['short', 100],
+    ['long', 10],
+  ] as const) {
+    origin.files.set(`/repos/${name}`, (request, response) => {
+      const { socket } = request;
+      response.on('error', () => undefined);
+      socket.end(`HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\nConnection: close\r\n\r\n${'x'.repeat(50)}`);
+    });
+    const result = await read(pull, `repos/${name}`).then(
+      ({ bytes }) => bytes.length,
+      () => 'failed',
+    );
+    assert.ok(result === 'failed' || (name === 'long' && result === 10), `${name}: ${result}`);
+  }
+  assert.equal(await repository.catalog.pulled('repos/short'), undefined);
+});
+
+test('a part of other content is not joined to what is there', async (t) => {
+  const origin = await Origin.start(t);
+  const bytes = testBytes(6 * MiB);
+  origin.files.set(`/${PATH}`, { bytes, etag: '"1"', cutAfter: 3 * MiB, cuts: 1 });
+  const { pull } = await scene(t, { conductors: [sourceAt(origin)], retry: { attempts: 1 } });
+  await assert.rejects(read(pull, PATH), failsWith('upstream.failed'));
+  const next = testBytes(6 * MiB, 2);
+  // it ignores If-Range, and sends a part of the new content
+  origin.files.set(`/${PATH}`, (request, response) => {
+    const from = Number(/bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0);
+    const range = { 'content-range': `bytes ${from}-${next.length - 1}/${next.length}` };
+    response.writeHead(from > 0 ? 206 : 200, {
+      etag: '"2"',
+      'content-length': next.length - from,
+      ...(from > 0 ? range : {}),
+    });
+    response.end(next.subarray(from));
+  });
+  const { bytes: got } = await read(pull, PATH).catch(() => read(pull, PATH));
+  assert.equal(digestOf(got), digestOf(next));
+});
+
+test('a server without ranges is read once from the front', async (t) => {
+  const origin = await Origin.start(t);
+  const bytes = testBytes(12 * MiB);
+  origin.files.set(`/${PATH}`, { bytes, noRanges: true, pace: 1 });
+  const { pull } = await scene(t, { conductors: [sourceAt(origin)] });
+  const whole = read(pull, PATH);
+  await until('it has begun', () => origin.sent(`/${PATH}`) > 0);
+  const part = await read(pull, PATH, { from: 11 * MiB, to: 11 * MiB + 5 });
+  assert.deepEqual(part.bytes, bytes.subarray(11 * MiB, 11 * MiB + 5));
+  assert.ok((await whole).bytes.equals(bytes));
+});
+
+test('what has no validator begins anew when it breaks off', async (t) => {
+  const origin = await Origin.start(t);
+  const bytes = testBytes(6 * MiB);
+  origin.files.set(`/${PATH}`, { bytes, etag: null, cutAfter: 3 * MiB, cuts: 1 });
+  const { pull } = await scene(t, { conductors: [sourceAt(origin)], retry: { attempts: 1 } });
+  await assert.rejects(read(pull, PATH));
+  assert.ok((await read(pull, PATH)).bytes.equals(bytes));
+  assert.equal(origin.of(`/${PATH}`).at(-1)?.headers.range, undefined);
+});
+
+test('nothing that is hung on a request reaches the source, or changes what others get', async (t) => {
+  const origin = await Origin.start(t);
+  origin.files.set('/repos/x', (request, response) => {
+    response.writeHead(200, { vary: '*', etag: '"1"' }).end(JSON.stringify(request.headers));
+  });
+  const { pull } = await scene(t, { conductors: [sourceAt(origin)] });
+  const { bytes } = await read(pull, 'repos/x', { via: '1.1 evil', cacheControl: 'no-store, max-age=0' });
+  assert.doesNotMatch(String(bytes), /evil|no-store/);
+});
