@@ -5,26 +5,35 @@
 import path from 'node:path';
 import { Command, CommanderError } from 'commander';
 import packageFile from '../package.json' with { type: 'json' };
-import { bundleCommands } from './commands/bundle.ts';
-import { configCommands } from './commands/config.ts';
-import { exportCommand } from './commands/export.ts';
-import { importCommands } from './commands/import.ts';
 import { hearSignals } from './commands/interruption.ts';
-import { keysCommands } from './commands/keys.ts';
 import { printError, printErrorDocument, watchOutput } from './commands/output.ts';
-import { policyCommands } from './commands/policy.ts';
-import { proxyCommand } from './commands/proxy.ts';
-import { receiptCommands } from './commands/receipt.ts';
-import { releaseCommands } from './commands/release.ts';
-import { repoCommands } from './commands/repo.ts';
-import { serveCommand } from './commands/serve.ts';
-import { showCommands } from './commands/show.ts';
-import { trustCommands } from './commands/trust.ts';
-import { upkeepCommands } from './commands/upkeep.ts';
 import { AirlockError, EXIT } from './errors.ts';
 
 /** `storage/` of the clone, wherever the command is given. */
 const STORAGE = path.join(path.dirname(import.meta.dirname), 'storage');
+
+type Group = () => Promise<(program: Command) => void>;
+
+/**
+ * Who makes which commands, in the order of `--help`. Only what is asked for is loaded: a command that takes a moment should
+ * not spend most of it on loading the others.
+ */
+const GROUPS: readonly (readonly [words: readonly string[], load: Group])[] = [
+  [['serve'], async () => (await import('./commands/serve.ts')).serveCommand],
+  [['proxy'], async () => (await import('./commands/proxy.ts')).proxyCommand],
+  [['import'], async () => (await import('./commands/import.ts')).importCommands],
+  [['show'], async () => (await import('./commands/show.ts')).showCommands],
+  [['repo'], async () => (await import('./commands/repo.ts')).repoCommands],
+  [['release'], async () => (await import('./commands/release.ts')).releaseCommands],
+  [['policy'], async () => (await import('./commands/policy.ts')).policyCommands],
+  [['trust'], async () => (await import('./commands/trust.ts')).trustCommands],
+  [['keys'], async () => (await import('./commands/keys.ts')).keysCommands],
+  [['export'], async () => (await import('./commands/export.ts')).exportCommand],
+  [['bundle'], async () => (await import('./commands/bundle.ts')).bundleCommands],
+  [['receipt'], async () => (await import('./commands/receipt.ts')).receiptCommands],
+  [['delete', 'verify', 'prune', 'doctor'], async () => (await import('./commands/upkeep.ts')).upkeepCommands],
+  [['config'], async () => (await import('./commands/config.ts')).configCommands],
+];
 
 hearSignals();
 watchOutput();
@@ -39,25 +48,21 @@ const program = new Command('airlock')
   .option('--json', 'print one JSON document on standard output')
   .showHelpAfterError('"--help" shows the usage.');
 
-serveCommand(program);
-proxyCommand(program);
-importCommands(program);
-showCommands(program);
-repoCommands(program);
-releaseCommands(program);
-policyCommands(program);
-trustCommands(program);
-keysCommands(program);
-exportCommand(program);
-bundleCommands(program);
-receiptCommands(program);
-upkeepCommands(program);
-configCommands(program);
+for (const load of chosenGroups(process.argv.slice(2))) (await load())(program);
 
 try {
   await program.parseAsync();
 } catch (error) {
   process.exitCode = error instanceof CommanderError ? endOfParsing(error) : printError(error);
+}
+
+/** The group of the first word that is no global option; all of them where there is none, for help and for suggestions. */
+function chosenGroups(args: readonly string[]): Group[] {
+  let at = 0;
+  while (args[at]?.startsWith('--')) at += args[at] === '--data' || args[at] === '--config' ? 2 : 1;
+  const word = args[at] ?? '';
+  const chosen = GROUPS.filter(([words]) => words.includes(word));
+  return (chosen.length > 0 ? chosen : GROUPS).map(([, load]) => load);
 }
 
 /** commander has printed what is wrong; exit code 0 means that help or the version was asked for. */
