@@ -132,6 +132,15 @@ const schema = z.strictObject({
   ca: z.string().min(1).optional(),
   /** Of all that is fetched. */
   maxBandwidth: bandwidth.prefault('unlimited'),
+  /** What is kept of what was fetched. */
+  cache: z
+    .strictObject({
+      /** Of all kept copies together; without it they may fill the disk. */
+      size: size({ least: 2 ** 20, most: 2 ** 50, why: 'so that it can be counted' }).optional(),
+      /** Releases, or other parts of a path, that never go. */
+      pinned: z.array(z.string().min(1)).default([]),
+    })
+    .prefault({}),
   /** Sites on the internet, by the name under which they answer: /upstreams/NAME/. */
   upstreams: z.record(z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'is no name'), upstream).default({}),
   log: z
@@ -307,6 +316,10 @@ export function printConfig(config: Config): string {
     ...(config.peer === undefined ? {} : { peer: config.peer }),
     ...(config.ca === undefined ? {} : { ca: config.ca }),
     maxBandwidth: formatBandwidth(config.maxBandwidth),
+    cache: {
+      ...(config.cache.size === undefined ? {} : { size: formatSize(config.cache.size) }),
+      pinned: config.cache.pinned,
+    },
     upstreams: Object.fromEntries(
       Object.entries(config.upstreams).map(([name, { maxBandwidth, ...rest }]) => [
         name,

@@ -94,6 +94,7 @@ const CODES = {
   'trust.locked': { exit: EXIT.unverified, http: 500 },
   'key.missing': { exit: EXIT.unverified, http: 500 },
   'bundle.invalid': { exit: EXIT.unverified, http: 500 },
+  'delta.invalid': { exit: EXIT.unverified, http: 500 },
   'bundle.newer-format': { exit: EXIT.unverified, http: 500 },
   'receipt.invalid': { exit: EXIT.unverified, http: 500 },
   'ssh.host-key': { exit: EXIT.unverified, http: 502 },

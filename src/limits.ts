@@ -127,7 +127,7 @@ export const limits = {
     /** Descriptions of packages held before they are recorded. */
     recordBatch: 100,
     /** Threads that verify the packages of an image, at most one for each core; and from which size of it on, in bytes. */
-    threads: 4,
+    threads: 2,
     threadsFrom: 32 * MiB,
     /** Packages on their way through each thread. */
     queued: 4,
@@ -262,6 +262,11 @@ export const limits = {
     freshMost: 24 * 3600_000,
     /** How late it may be written down that something was used. */
     usedEvery: 60_000,
+    /** Files that are looked at together when room is made, and up to which size they go last. */
+    evictionLook: 10_000,
+    smallFile: 1 * MiB,
+    /** What a conductor answers to the question which releases it has. */
+    releases: 16 * MiB,
     /** Tunnels of the forward proxy. */
     tunnels: 256,
     tunnelIdle: 300_000,
@@ -306,7 +311,7 @@ export const limits = {
     /** Stored blobs are written down together: after so many bytes, or so many blobs. */
     recordBytes: 64 * MiB,
     recordBlobs: 100,
-    /** Revision numbers of repositories and texts of reports that are kept. */
+    /** Paths or digests that one message names. */
     named: 20,
   },
 
@@ -330,6 +335,29 @@ export const limits = {
     /** Files of passwords and passphrases. */
     secretFile: 4 * KiB,
     knownHosts: 4 * MiB,
+  },
+
+  delta: {
+    /** Chunks of what a site holds that are looked through: 64 KiB each, so some 96 GB. Fifty bytes of memory for each. */
+    chunks: 1_500_000,
+    /** Bytes of blobs that are like a new one, for what is looked for by chunks of 2 KiB, and by chunks of 500 bytes. */
+    mediumBytes: 1024 * MiB,
+    fineBytes: 128 * MiB,
+    /** Of one recipe. */
+    steps: 200_000,
+    bases: 1000,
+    packs: 10_000,
+    openBases: 8,
+    /** New bytes that are compressed together, bytes of held blobs that help with that, and their pieces. */
+    pack: 8 * MiB,
+    dictionary: 16 * MiB,
+    dictionaryParts: 1000,
+    /** Binary logarithm of how far back Zstandard may refer: a pack and its dictionary. */
+    windowLog: 25,
+    /** What is copied at once. */
+    copy: 256 * KiB,
+    /** A blob smaller than this is not worth an index. */
+    leastBlob: 128 * KiB,
   },
 
   policy: {

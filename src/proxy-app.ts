@@ -13,7 +13,15 @@ import type { TrustedBlobs } from './repo/trusted-blobs.ts';
 /** What stands in the configuration of sources; commands may put something else in its place. */
 export type SourceConfig = Pick<
   Config,
-  'conductors' | 'peer' | 'ca' | 'sourceType' | 'offlineMode' | 'requireVerified' | 'upstreams' | 'maxBandwidth'
+  | 'cache'
+  | 'conductors'
+  | 'peer'
+  | 'ca'
+  | 'sourceType'
+  | 'offlineMode'
+  | 'requireVerified'
+  | 'upstreams'
+  | 'maxBandwidth'
 >;
 
 /**
@@ -56,6 +64,8 @@ export async function openProxyOf(
     offlineMode,
     requireVerified,
     bandwidth: config.maxBandwidth / 8,
+    cacheSize: config.cache.size ?? Number.POSITIVE_INFINITY,
+    pinned: config.cache.pinned,
   });
 }
 

@@ -100,6 +100,7 @@ function describeImport(report: ImportBundleReport): string[] {
     ...(boundSite ? [`This site is now called ${site}: the first bundle names it.`] : []),
     `✔ ${bundle}${outcome === 'present' ? ' is here already: nothing to do' : ''}, signed by ${signatures.keys.map((key) => key.slice(0, 16)).join(', ')}`,
     ...signatures.acceptedExpired.map((name) => `  warning: ${name} has expired, and was accepted because you said so`),
+    ...report.warnings.map((warning) => `  warning: ${warning}`),
     ...volumes.map(({ name, where }) => `  from ${name} at ${quoteUnsafe(where)}`),
     ...repositories.map(({ repository, revision, added, replaced, unchanged }) => {
       return `  ${repository}, revision ${revision}: ${added.length} new, ${replaced.length} replaced, ${unchanged} unchanged`;

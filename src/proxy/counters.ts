@@ -12,6 +12,7 @@ export class Counters {
   mismatches = 0;
   refused = 0;
   failedFills = 0;
+  evicted = 0;
 
   count(cache: 'HIT' | 'MISS' | 'STALE', bytes: number): void {
     if (cache === 'MISS') {

@@ -39,6 +39,7 @@ type Head = Pick<http.IncomingMessage, 'headers' | 'statusCode'> & { readonly ur
 export class HttpUpstream implements Upstream {
   readonly origin: string;
   readonly #base: string;
+  readonly #via: string | undefined;
   readonly #client: Got;
   readonly #agents: readonly [http.Agent, https.Agent];
   readonly #mayBeInner: (host: string) => boolean;
@@ -48,6 +49,7 @@ export class HttpUpstream implements Upstream {
     const url = httpUrl(options.url);
     const proxy = options.proxy === undefined ? undefined : httpUrl(options.proxy);
     this.origin = url.origin;
+    this.#via = options.via;
     this.#base = url.href.replace(/\/*$/, '/');
     const named = new Set([hostOf(url), ...(options.hosts ?? []), ...(proxy === undefined ? [] : [hostOf(proxy)])]);
     this.#mayBeInner = (host) => named.has(host.toLowerCase());
@@ -85,7 +87,7 @@ export class HttpUpstream implements Upstream {
 
   #makeClient(url: URL, options: HttpUpstreamOptions): Got {
     const { connectTimeout, answerTimeout, idleTimeout, redirects } = { ...limits.proxy, ...options.limits };
-    const { username, password, ca, via } = options;
+    const { username, password, ca } = options;
     const [httpAgent, httpsAgent] = this.#agents;
     return got.extend({
       agent: { http: httpAgent, https: httpsAgent },
@@ -105,7 +107,6 @@ export class HttpUpstream implements Upstream {
       headers: {
         'user-agent': 'airlock',
         'accept-encoding': 'identity',
-        ...(via === undefined ? {} : { via: `1.1 ${via}` }),
       },
       ...(username === undefined ? {} : { username }),
       ...(password === undefined ? {} : { password }),
@@ -149,7 +150,7 @@ export class HttpUpstream implements Upstream {
     signal?.throwIfAborted();
     const stream = this.#client.stream(`${this.#base}${path}`, {
       method,
-      headers: requestHeaders(options),
+      headers: { ...requestHeaders(options), ...viaHeader(options.via, this.#via) },
       ...(signal === undefined ? {} : { signal }),
     });
     try {
@@ -294,6 +295,12 @@ const UNREACHABLE = new Set([
 
 function isMissing(status: number, onlyIfCached = false): boolean {
   return status === 404 || status === 410 || (status === 504 && onlyIfCached);
+}
+
+/** RFC 9110, 7.6.3. What others wrote is cut where it is long. */
+function viaHeader(before: string | undefined, own: string | undefined): Record<string, string> {
+  const all = [before?.slice(-1024), own && `1.1 ${own}`].filter(Boolean).join(', ');
+  return all === '' ? {} : { via: all };
 }
 
 function requestHeaders({ start = 0, end, validator, unless, onlyIfCached }: FetchOptions): Record<string, string> {

@@ -31,12 +31,17 @@ export interface ProxyOptions {
   readonly sourceType: SourceType;
   readonly offlineMode: boolean;
   readonly requireVerified: boolean;
+  /** Bytes that all kept copies may take. */
+  readonly cacheSize: number;
+  /** Parts of paths that never go. */
+  readonly pinned: readonly string[];
   /** Bytes per second, of all sources together. */
   readonly bandwidth: number;
 }
 
 export interface RunningProxy extends Beyond {
   readonly pull: PullThrough;
+  readonly sources: Sources;
   /** Ends what is being fetched where it stands; the next process goes on with it. */
   close(): Promise<void>;
 }
@@ -80,6 +85,7 @@ export function openProxy(options: ProxyOptions): RunningProxy {
   const status = { sources, counters: pull.counters, fills: pull.fills };
   return {
     pull,
+    sources,
     source: pull,
     pathOf: (target, isSelf) => forward.pathOf(target, isSelf),
     tunnel: (request, socket, head) => forward.tunnel(request, socket, head),

@@ -31,6 +31,7 @@ import { Bandwidth } from './bandwidth.ts';
 import { orAborted } from './bell.ts';
 import { type ContentClass, classOf } from './content-class.ts';
 import { Counters } from './counters.ts';
+import { evict } from './eviction.ts';
 import { ask, Fill, isSame, type OpenedBody, type RetryRules } from './fill.ts';
 import { freshUntil, type KeptFacts, keptOf, pulledOf, readKept, readPending } from './kept.ts';
 import { type ListedFile, listedFiles, RepoDigests } from './repo-digests.ts';
@@ -49,6 +50,9 @@ export interface PullThroughParts {
   readonly retry?: Partial<RetryRules>;
   /** Bytes per second of all fills together. */
   readonly bandwidth?: number;
+  /** Bytes that all kept copies may take; what is pinned never goes. */
+  readonly cacheSize?: number;
+  readonly pinned?: readonly string[];
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
   /** Our name in Via: a request that carries it has come around in a circle. */
@@ -97,6 +101,7 @@ export class PullThrough implements ArtifactSource {
     return kept && (await this.#parts.trusted.open(kept.pulled.digest));
   });
   readonly #noting: NodeJS.Timeout;
+  #evicting: Promise<void> = Promise.resolve();
   #isClosed = false;
 
   constructor(parts: PullThroughParts) {
@@ -141,7 +146,7 @@ export class PullThrough implements ArtifactSource {
       this.counters.missing += 1;
       return undefined;
     }
-    if (kept === undefined && options.factsOnly === true) return await this.#openFacts(path, options.signal);
+    if (kept === undefined && options.factsOnly === true) return await this.#openFacts(path, options);
     return await this.#openAsked(path, kept, options);
   }
 
@@ -263,8 +268,8 @@ export class PullThrough implements ArtifactSource {
   }
 
   /** What a source says of a path, without fetching it. */
-  async #openFacts(path: string, signal: AbortSignal | undefined): Promise<OpenArtifact | undefined> {
-    const facts = await this.#head(path, this.#parts.sources.candidates(path), signal);
+  async #openFacts(path: string, options: OpenOptions): Promise<OpenArtifact | undefined> {
+    const facts = await this.#head(path, this.#parts.sources.candidates(path), options);
     if (facts === undefined) return undefined;
     return {
       facts: comingArtifact(path, facts),
@@ -306,20 +311,21 @@ export class PullThrough implements ArtifactSource {
   }
 
   /** In order, until one has an answer. What others wait for does not end when one of them goes. */
-  async #ask(path: string, kept: Kept | undefined, { range }: OpenOptions): Promise<Found> {
+  async #ask(path: string, kept: Kept | undefined, { range, via }: OpenOptions): Promise<Found> {
     if (kept === undefined && (await this.#kept(path)) !== undefined) return { type: 'same' }; // it has just been kept
     const candidates = this.#parts.sources.candidates(path);
     if (candidates.length === 0) throw nobody(path);
     const pending = kept === undefined ? await this.#resume(path) : undefined;
     const isFar = range !== undefined && ('suffix' in range || range.start > limits.proxy.ahead);
     if (pending === undefined && kept === undefined && isFar) {
-      const begun = await this.#beginByHead(path, candidates);
+      const begun = await this.#beginByHead(path, candidates, via);
       if (begun !== undefined) return begun;
     }
     // Where all is there but was not kept, the last byte is asked for again: to learn whether it still is that file.
     const start = pending === undefined ? 0 : Math.min(firstMissing(pending.writer), pending.facts.size - 1);
     const options: FetchOptions = {
       ...(kept === undefined ? {} : { unless: unlessOf(kept.facts) }),
+      ...(via === undefined ? {} : { via }),
       ...(pending === undefined ? {} : { start, validator: pending.facts.strongValidator }),
     };
     try {
@@ -346,13 +352,13 @@ export class PullThrough implements ArtifactSource {
         answer.body.destroy(); // it changed, and then answered a part of the new one all the same
         return {
           type: 'filling',
-          fill: this.#fill(path, { facts: answer.facts, writer, order }),
+          fill: this.#fill(path, { facts: answer.facts, writer, order, ...(via === undefined ? {} : { via }) }),
           source: candidate.source.name,
         };
       }
       return {
         type: 'filling',
-        fill: this.#fill(path, { facts: answer.facts, writer, order, opened }),
+        fill: this.#fill(path, { facts: answer.facts, writer, order, opened, ...(via === undefined ? {} : { via }) }),
         source: candidate.source.name,
       };
     } catch (error) {
@@ -362,22 +368,28 @@ export class PullThrough implements ArtifactSource {
   }
 
   /** A reader who begins far behind shall not wait for all that is before: the head says how long the content is. */
-  async #beginByHead(path: string, candidates: readonly Candidate[]): Promise<Found | undefined> {
-    const facts = await this.#head(path, candidates, undefined).catch(() => null);
+  async #beginByHead(
+    path: string,
+    candidates: readonly Candidate[],
+    via: string | undefined,
+  ): Promise<Found | undefined> {
+    const onward = via === undefined ? {} : { via };
+    const facts = await this.#head(path, candidates, onward).catch(() => null);
     if (facts === undefined) return { type: 'missing' };
     if (facts === null || facts.size === null || (facts.strongValidator ?? facts.digest) === null) return undefined;
     const writer = await this.#spool(path, facts);
-    const fill = this.#fill(path, { facts, writer, order: candidates, isScattered: true });
+    const fill = this.#fill(path, { facts, writer, order: candidates, isScattered: true, ...onward });
     return { type: 'filling', fill, source: fill.source };
   }
 
-  async #head(path: string, candidates: readonly Candidate[], signal: AbortSignal | undefined) {
+  async #head(path: string, candidates: readonly Candidate[], { signal, via }: OpenOptions) {
+    const onward = { ...(signal === undefined ? {} : { signal }), ...(via === undefined ? {} : { via }) };
     let trouble: unknown;
     let saidNo = false;
     for (const { source, path: name } of candidates) {
       try {
-        const options = { onlyIfCached: source.kind === 'peer', ...(signal === undefined ? {} : { signal }) };
-        const facts = await source.upstream.head(name, options);
+        const onlyIfCached = source.kind === 'peer';
+        const facts = await source.upstream.head(name, { ...onward, onlyIfCached });
         source.health.note();
         if (facts !== undefined) return facts;
         saidNo ||= source.kind !== 'peer';
@@ -449,16 +461,18 @@ export class PullThrough implements ArtifactSource {
       order: readonly Candidate[];
       opened?: OpenedBody;
       isScattered?: boolean;
+      via?: string;
     },
   ): Fill {
     const { trusted, logger } = this.#parts;
-    const { facts, writer, order, opened, isScattered = false } = begun;
+    const { facts, writer, order, opened, isScattered = false, via } = begun;
     const { isBinary, hasSidecar } = classOf(path);
     const fill: Fill = new Fill({
       candidates: order,
       facts,
       writer,
       ...(opened === undefined ? {} : { opened }),
+      ...(via === undefined ? {} : { via }),
       isBinary,
       isScattered,
       expected: async () => {
@@ -515,6 +529,7 @@ export class PullThrough implements ArtifactSource {
     this.#touched.delete(path);
     if (isLarge(fill.facts)) await this.#notePending(path, undefined);
     this.counters.stored += 1;
+    await this.#makeRoom(path);
     for (const { path: file } of listed) {
       this.pull(file).catch((error: unknown) => {
         this.#parts.logger.debug({ path: file, error: String(error) }, 'a file of a repository could not be fetched');
@@ -543,6 +558,22 @@ export class PullThrough implements ArtifactSource {
       );
     }
     return [];
+  }
+
+  /** One at a time. What has just come is not what goes. */
+  async #makeRoom(path: string): Promise<void> {
+    const { catalog, blobs, cacheSize = Number.POSITIVE_INFINITY, pinned = [], logger } = this.#parts;
+    this.#touched.set(path, { usedAt: this.#now() + 1 });
+    const usedAt = (each: string) => this.#touched.get(each)?.usedAt;
+    this.#evicting = this.#evicting
+      .then(() => evict({ catalog, blobs, size: cacheSize, pinned, usedAt }))
+      .then((gone) => {
+        this.counters.evicted += gone.length;
+        for (const { path: each, size } of gone)
+          logger.info({ path: each, size }, 'a fetched file made room for others');
+      })
+      .catch((error: unknown) => logger.warn({ error: String(error) }, 'could not make room for what is fetched'));
+    await this.#evicting;
   }
 
   /** A new spool, noted so that it can be gone on with. */

@@ -37,6 +37,8 @@ export interface FetchOptions {
   readonly unless?: { readonly etag: string | null; readonly modified: Date | null };
   /** The other side shall answer from what it has, and ask nobody (RFC 9111, 5.2.1.7). */
   readonly onlyIfCached?: boolean;
+  /** Who was asked before us, as the request's Via says: whoever finds himself in it knows that it goes in a circle. */
+  readonly via?: string;
   readonly signal?: AbortSignal;
 }
 
@@ -65,7 +67,10 @@ export interface Upstream {
    * @returns undefined where it has nothing there
    * @throws upstream.*
    */
-  head(path: string, options?: Pick<FetchOptions, 'signal' | 'onlyIfCached'>): Promise<UpstreamFacts | undefined>;
+  head(
+    path: string,
+    options?: Pick<FetchOptions, 'signal' | 'onlyIfCached' | 'via'>,
+  ): Promise<UpstreamFacts | undefined>;
   /**
    * Begins to fetch a path. With a range, the answer may still be the whole content (`range` null).
    * @throws upstream.unreachable, upstream.failed, upstream.unauthorized, upstream.address-refused,

@@ -54,6 +54,18 @@ describe('what a configuration may say', () => {
   });
 });
 
+test('secrets are not printed', async (t) => {
+  const upstream =
+    '{ url: "https://a.example/b", username: { env: USER_NAME }, password: hunter2, maxBandwidth: 20Mbit }';
+  const file = await configFile(t, `upstreams: { ssr: ${upstream} }\n`);
+  for (const words of [[], ['--json']]) {
+    const { code, stdout } = await airlock(['--config', file, ...words, 'config', 'print']);
+    assert.equal(code, 0);
+    assert.match(stdout, /env"?: "?USER_NAME/);
+    assert.doesNotMatch(stdout, /hunter2/);
+  }
+});
+
 describe('refused with its line', () => {
   const cases: [what: string, text: string, message: RegExp][] = [
     ['a size without a unit', '\nmemoryCache: 32\n', /airlock\.yaml:2: memoryCache: 32 is not a size; .*unit/],
@@ -68,6 +80,10 @@ describe('refused with its line', () => {
     ['a unit that is none', 'memoryCache: 1EiB\n', /airlock\.yaml:1: memoryCache: "1EiB" is not a size/],
     ['a grace of centuries', 'prune: { grace: 999999d }\n', /airlock\.yaml:1: prune\.grace: .* is too long/],
     ['a log kept in tiny files', 'log: { maxSize: 1KiB }\n', /airlock\.yaml:1: log\.maxSize: "1KiB" is too small/],
+    ['a URL with a password', 'conductors: ["http://u:p@a"]\n', /airlock\.yaml:1: conductors\.0: is not a web address/],
+    ['an upstream without a URL', 'upstreams:\n  ssr:\n    ca: x\n', /airlock\.yaml:\d: upstreams\.ssr\.url/],
+    ['a bandwidth in words', 'maxBandwidth: much\n', /airlock\.yaml:1: maxBandwidth: "much" is not a bandwidth/],
+    ['an unknown source type', 'sourceType: moon\n', /airlock\.yaml:1: sourceType: /],
     ['an alias of nothing', 'listen: 0.0.0.0:1\nlog: *nothing\n', /airlock\.yaml:2: there is no anchor &nothing/],
     ['aliases of aliases', bomb(), /airlock\.yaml:1: Excessive alias count/],
     ['no UTF-8', '', /it is not UTF-8/],

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { describe, type TestContext, test } from 'node:test';
 import fc from 'fast-check';
 import { type ErrorCode, isAirlockError } from '../../src/errors.ts';
 import { limits } from '../../src/limits.ts';
@@ -24,17 +24,20 @@ export interface CarrierUnderTest {
 
 const NEVER_NAMES = ['', '.', '..', '../x', '/x', 'x/', 'a/../b', 'a/b/c', 'x.partial', '.x', 'x.', 'a b', 'ä', 'a\\b'];
 
-/** Everything that the seam promises (src/sync/carriers/carrier.ts), for one driver. */
+/**
+ * Everything that the seam promises (src/sync/carriers/carrier.ts), for one driver.
+ * @param resumes why going on with files cannot be tested there
+ */
 export function carrierConformance(
   name: string,
   make: () => Promise<CarrierUnderTest>,
-  options: { skip?: string } = {},
+  { resumes = {}, ...options }: { skip?: string; resumes?: { skip?: string } } = {},
 ): void {
-  function check(title: string, run: (under: CarrierUnderTest) => Promise<void>): void {
-    test(title, async () => {
+  function check(title: string, run: (under: CarrierUnderTest, t: TestContext) => Promise<void>): void {
+    test(title, async (t) => {
       const under = await make();
       try {
-        await run(under);
+        await run(under, t);
       } finally {
         await under.carrier.close();
         await under.remove();
@@ -48,8 +51,8 @@ export function carrierConformance(
       await put(carrier, 'volume-0001.tar', bytes);
       await put(carrier, 'metadata/1.root.json', pattern(10, 2));
       await carrier.sync();
-      assert.deepEqual(await peek('volume-0001.tar'), bytes);
-      assert.deepEqual(await read(carrier, 'volume-0001.tar'), bytes);
+      same(await peek('volume-0001.tar'), bytes);
+      same(await read(carrier, 'volume-0001.tar'), bytes);
       assert.deepEqual(await read(carrier, 'metadata/1.root.json'), pattern(10, 2));
       const listing = await carrier.list();
       assert.deepEqual(listing.files, [{ name: 'volume-0001.tar', size: bytes.length }]);
@@ -108,10 +111,10 @@ export function carrierConformance(
         buffer.fill(0xff);
       }
       await writer.commit();
-      assert.deepEqual(await peek('a'), expected);
+      same(await peek('a'), expected);
     });
 
-    describe('going on', () => {
+    describe('going on', resumes, () => {
       check('keeps what was settled, and gives it back', async ({ carrier, settleEvery, another, peek }) => {
         const bytes = pattern(5 * settleEvery, 1);
         const first = await carrier.create('metadata/x.json');
@@ -124,12 +127,12 @@ export function carrierConformance(
           assert.equal(writer.offset, 3 * settleEvery);
           const kept = new Uint8Array(writer.offset + 10);
           assert.equal(await writer.readAt(kept, 0), writer.offset);
-          assert.deepEqual(kept.subarray(0, writer.offset), bytes.subarray(0, writer.offset));
+          same(kept.subarray(0, writer.offset), bytes.subarray(0, writer.offset));
           assert.equal(await writer.readAt(kept, writer.offset), 0);
           await writer.write(bytes.subarray(writer.offset));
           await writer.commit();
         });
-        assert.deepEqual(await peek('metadata/x.json'), bytes);
+        same(await peek('metadata/x.json'), bytes);
       });
 
       check('throws away what was beyond', async ({ carrier, settleEvery, peek }) => {
@@ -141,7 +144,7 @@ export function carrierConformance(
         await writer.write(pattern(5, 2));
         await writer.commit();
         const expected = Buffer.concat([pattern(2 * settleEvery, 1).subarray(0, settleEvery), pattern(5, 2)]);
-        assert.deepEqual(await peek('a'), new Uint8Array(expected));
+        same(await peek('a'), expected);
       });
 
       check('begins anew if told to', async ({ carrier, settleEvery, peek }) => {
@@ -179,7 +182,7 @@ export function carrierConformance(
                 await writer.commit();
               });
             }
-            assert.deepEqual(await peek('a'), bytes);
+            same(await peek('a'), bytes);
           }),
           { numRuns: 8 },
         );
@@ -257,8 +260,15 @@ export function carrierConformance(
       });
 
       check('that others left are told, not touched', async ({ carrier, plant }) => {
-        const strange = ['.hidden', 'with space', 'ümlaut', 'line\nfeed', '..evil.partial'];
-        for (const each of strange) await plant(each, pattern(3, 1));
+        const strange: string[] = [];
+        for (const each of ['.hidden', 'with space', 'ümlaut', 'line\nfeed', '..evil.partial']) {
+          const isTaken = await plant(each, pattern(3, 1)).then(
+            () => true,
+            () => false, // FAT takes no line feeds
+          );
+          if (isTaken) strange.push(each);
+        }
+        assert.ok(strange.length >= 3);
         await plant('good', pattern(3, 1));
         const listing = await carrier.list();
         assert.deepEqual(listing.files, [{ name: 'good', size: 3 }]);
@@ -275,8 +285,8 @@ export function carrierConformance(
       });
     });
 
-    check('links are not followed', async ({ carrier, plant, plantLink, peek }) => {
-      if (plantLink === undefined) return;
+    check('links are not followed', async ({ carrier, plant, plantLink, peek }, t) => {
+      if (plantLink === undefined) return t.skip('there are no links there');
       await plant('outside/secret', pattern(9, 1));
       await plantLink('link', 'outside/secret');
       await plantLink('metadata', 'outside');
@@ -326,6 +336,14 @@ export async function read(carrier: Carrier, name: string): Promise<Uint8Array> 
   } finally {
     await file.close();
   }
+}
+
+/** Compares bytes, naming the first one that differs. */
+function same(found: Uint8Array | undefined, expected: Uint8Array): void {
+  assert.ok(found !== undefined, 'there is nothing');
+  if (Buffer.compare(found, expected) === 0) return;
+  const at = expected.findIndex((byte, index) => found[index] !== byte);
+  assert.fail(`${found.length} bytes, ${expected.length} expected; the first difference is at ${at}`);
 }
 
 /** Bytes that tell where they are. */

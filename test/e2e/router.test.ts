@@ -13,7 +13,7 @@ import { PACKAGE_TOOLS, PackageVendor } from '../media/package-iso.ts';
 import { OLDER_PACKAGE_ISO, PACKAGE_ISO } from '../media/vendor-site.ts';
 import { Origin } from '../proxy/origin.ts';
 import { digestOf, testBytes, until } from '../repo/http/support.ts';
-import { type CliOptions, type RunningServer, startServer } from '../support/cli.ts';
+import { airlock, type CliOptions, type RunningServer, startServer } from '../support/cli.ts';
 import { newConductor, RPM_REPOSITORY } from '../support/conductor.ts';
 import { DNF, Dnf } from '../support/dnf.ts';
 import { needs } from '../support/needs.ts';
@@ -225,6 +225,53 @@ test('a second conductor takes over in mid-file', async (t) => {
   assert.equal(await reading, digestOf(bytes));
   assert.equal(b.of('/repos/images/x.iso').length, 1);
   assert.ok(b.of('/repos/images/x.iso')[0]?.headers.range);
+});
+
+test('prefetch finds a release, can be paused, and goes on; status tells of it', async (t) => {
+  const origin = await Origin.start(t);
+  const bytes = testBytes(24 * MiB);
+  const file = 'SSR-6.3.0-107.r1.el7.x86_64.ibu-v1.iso';
+  const release = { release: '6.3', version: '6.3.0-107.r1.el7', file, repository: 'images', path: `6.3/${file}` };
+  const second = { ...release, version: '6.3.1-1.r1.el7', file: 'other.iso', path: '6.3/other.iso' };
+  origin.files.set('/api/v1/releases', { bytes: Buffer.from(JSON.stringify([release, second])), etag: null });
+  const held = { bytes, etag: `"${digestOf(bytes)}"`, pace: 25 };
+  origin.files.set(`/repos/images/6.3/${file}`, held);
+  const data = path.join(await tempDir(t), 'router');
+  const run = (...words: string[]) => airlock(['--data', data, 'proxy', ...words]);
+  const from = ['--upstream', origin.url];
+  assert.equal((await run('prefetch', ...from, '9.9')).code, 3);
+  const several = await run('prefetch', ...from, '6.3');
+  assert.deepEqual([several.code, several.stderr.includes('/repos/images/6.3/other.iso')], [2, true]);
+  const running = run('prefetch', ...from, '6.3.0-107.r1.el7');
+  await until('it has begun', () => origin.sent(`/repos/images/6.3/${file}`) > 5 * MiB);
+  assert.equal((await run('pause', '6.3.0-107.r1.el7')).code, 0);
+  const paused = await running;
+  assert.deepEqual([paused.code, paused.stderr.includes('proxy resume')], [5, true], paused.stderr);
+  held.pace = 0;
+  const resumed = await run('resume', ...from, '6.3.0-107.r1.el7');
+  assert.equal(resumed.code, 0, resumed.stderr);
+  assert.match(origin.of(`/repos/images/6.3/${file}`).at(-1)?.headers.range ?? '', /^bytes=[1-9]\d+-$/);
+  const router = await startRouter(t, from, '', { data });
+  await origin.stop();
+  assert.equal(await digestAt(`${router.url}/repos/images/6.3/${file}`), digestOf(bytes));
+  const status = await run('status', '--url', router.url);
+  assert.match(status.stdout, /conductor http:.*used[\s\S]*1 hits, 0 misses/);
+  assert.equal((await run('status', '--url', 'http://127.0.0.1:1')).code, 8);
+});
+
+test('routers in a circle hang nobody', async (t) => {
+  const relay = await Origin.start(t);
+  const a = await startRouter(t, ['--upstream', relay.url]);
+  const b = await startRouter(t, ['--upstream', a.url]);
+  relay.files.set('/repos/images/x.iso', (request, response) => {
+    http.get(`${b.url}${request.url}`, { headers: request.headers }, (answer) => {
+      response.writeHead(answer.statusCode ?? 0);
+      answer.pipe(response);
+    });
+  });
+  assert.equal((await get(`${a.url}/repos/images/x.iso`)).status, 502);
+  assert.equal(relay.asked.length, 1);
+  assert.match(relay.asked[0]?.headers.via ?? '', /^1\.1 airlock-[0-9a-f]{8}$/);
 });
 
 const PACKAGES = needs(...PACKAGE_TOOLS, ...DNF);

@@ -5,6 +5,7 @@ import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, 
 import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { systemCode } from '../../src/errors.ts';
 import { needs, needsRoot } from './needs.ts';
 
 const SSHD = '/usr/sbin/sshd';
@@ -12,7 +13,13 @@ export const SFTP_SERVER = '/usr/lib/openssh/sftp-server';
 
 /** Options for tests that use one. */
 export function needsSshServer(...more: string[]): { skip?: string } {
-  return needs(`${SSHD}=openssh-server`, `${SFTP_SERVER}=openssh-sftp-server`, 'ssh-keygen=openssh-client', ...more);
+  return needs(
+    `${SSHD}=openssh-server`,
+    `${SFTP_SERVER}=openssh-sftp-server`,
+    'ssh-keygen=openssh-client',
+    'ps=procps',
+    ...more,
+  );
 }
 
 /** As `needsSshServer`, for tests that log in with a password. */
@@ -77,8 +84,8 @@ export async function startSshServer(options: SshServerOptions = {}): Promise<Ss
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     log += text;
   });
-  const signal = (name: NodeJS.Signals) => {
-    if (child.exitCode === null && child.pid !== undefined) process.kill(-child.pid, name); // its own process group
+  const kill = () => {
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) killTree(child.pid);
   };
   await listening(child, () => log);
   const publicKeys = keys.map(({ file }) => publicKey(file));
@@ -100,9 +107,10 @@ export async function startSshServer(options: SshServerOptions = {}): Promise<Ss
       return file;
     },
     log: () => log,
-    kill: () => signal('SIGKILL'),
+    kill,
     stop() {
-      signal('SIGTERM');
+      kill();
+      child.stderr?.destroy();
       rmSync(dir, { recursive: true, force: true });
     },
   };
@@ -161,7 +169,22 @@ function launch(at: (name: string) => string, user: string, password: string | u
     command = ['unshare', '-m', 'sh', '-c', script, at('shadow'), ...server];
   }
   const [program = SSHD, ...args] = command;
-  return spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
+  return spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+}
+
+/** It and all that came from it: sessions are in process groups of their own. */
+function killTree(pid: number): void {
+  const lines = execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' }).trim().split('\n');
+  const parents = lines.map((line) => line.trim().split(/ +/).map(Number));
+  const found = [pid];
+  for (const each of found) for (const [child, parent] of parents) if (parent === each && child) found.push(child);
+  for (const each of found) {
+    try {
+      process.kill(each, 'SIGKILL');
+    } catch (error) {
+      if (systemCode(error) !== 'ESRCH') throw error;
+    }
+  }
 }
 
 async function listening(child: ChildProcess, log: () => string): Promise<void> {

@@ -59,8 +59,10 @@ test('attack: a root is missing in between, or not signed by the one before it',
   await cp(path.join(other.dir, 'keys/publisher/metadata/2.root.json'), path.join(forged, 'metadata/2.root.json'));
   await refused(site, forged, 'trust.unsigned');
   assert.equal((await site.trust.root()).signed.version, 1);
+  const { bytes } = await site.trust.root();
   await site.import(bundle);
   assert.equal((await site.trust.root()).signed.version, 3);
+  await assert.rejects(site.trust.add(bytes), coded('trust.rollback')); // its keys may have been given up for a reason
 });
 
 test('attack: a bundle of somebody else', async (t) => {
@@ -85,6 +87,17 @@ test('attack: an older bundle, landed or not', async (t) => {
   await refused(site, await folder('one'), 'trust.rollback');
   await refused(site, await folder('two'), 'trust.rollback');
   assert.equal((await site.import(await folder('three'))).outcome, 'present');
+});
+
+test('attack: an older bundle at the same time as a newer one', async (t) => {
+  const { station, site, folder } = await scene(t);
+  await station.export(await folder('one'));
+  await station.put('tools', 'a.txt', 'second');
+  await station.export(await folder('two'));
+  const [two, one] = await Promise.allSettled([site.import(await folder('two')), site.import(await folder('one'))]);
+  const failed = [two, one].filter(({ status }) => status === 'rejected');
+  assert.equal(failed.length, 1);
+  for (const each of failed) if (each.status === 'rejected') coded('data.locked')(each.reason);
 });
 
 test('attack: two bundles with one number', async (t) => {

@@ -39,8 +39,11 @@ test('bundle: what is published reaches the site, and comes again only if no rec
 });
 
 test('bundle: a site without a name gets that of its first bundle', async (t) => {
-  const { station, site, stick } = await scene(t, { site: null });
+  const { station, site, stick, folder } = await scene(t, { site: null });
   await station.export(stick);
+  await station.export(await folder('both'), { site: 'south' });
+  await station.export(await folder('both'));
+  await assert.rejects(site.import(await folder('both')), coded('usage.ambiguous'));
   assert.equal((await site.import(stick)).boundSite, true);
   assert.equal(await site.trust.site(), 'north');
 });

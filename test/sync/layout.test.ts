@@ -5,6 +5,7 @@ import { AirlockError } from '../../src/errors.ts';
 import { layOut } from '../../src/sync/bundle/layout.ts';
 import { FORMAT, type Manifest, manifestLines, parseManifest } from '../../src/sync/bundle/manifest.ts';
 import { parseMedium, volumeSize } from '../../src/sync/bundle/medium-size.ts';
+import { requireHeader } from '../../src/sync/bundle/tar-header.ts';
 import { testArtifact, testDigest } from '../support/artifacts.ts';
 import { coded } from './scene.ts';
 
@@ -126,4 +127,15 @@ test('media: sizes by name and by number', () => {
   for (const wrong of ['', '4', 'floppy', '1.5GiB', '-1', '5 GB', '99999999999999999999']) {
     assert.throws(() => parseMedium(wrong), coded('usage.invalid'));
   }
+});
+
+test('volumes: no header makes the reader fail otherwise than by saying so', () => {
+  const sane = fc.uint8Array({ minLength: 512, maxLength: 512 });
+  fc.assert(
+    fc.property(fc.oneof(sane, fc.uint8Array({ maxLength: 512 })), (bytes) => {
+      const check = () => requireHeader(Buffer.from(bytes), { name: 'blobs/x', size: 1 }, 'volume-0001.tar');
+      assert.throws(check, coded('bundle.invalid'));
+    }),
+    { numRuns: 300 },
+  );
 });

@@ -194,6 +194,15 @@ export interface Catalog {
   pulled(path: string): Promise<Pulled | undefined>;
   /** All that was fetched and is kept, in order of paths, from after `after` on. */
   pulledPage(page: { readonly after?: string; readonly limit: number }): Promise<Pulled[]>;
+  /** Of what was fetched and is kept, that which nobody used for longest. */
+  leastUsed(limit: number): Promise<Pulled[]>;
+  /** Of what was fetched and is kept; bytes under several paths count several times. */
+  pulledTotals(): Promise<{ files: number; bytes: number }>;
+  /**
+   * Takes a blob out of the catalog, and then hands it to `remove`, if nothing at all holds it, without grace: for what
+   * was fetched and makes room. @returns false if something holds it
+   */
+  removeUnheld(digest: Digest, remove: (digest: Digest) => Promise<void>): Promise<boolean>;
 
   /** Bytes and number of all recorded blobs that have bytes of their own: slices have none. */
   totals(): Promise<{ blobs: number; bytes: number }>;

@@ -108,8 +108,11 @@ export async function unrecordedPackages(db: Kysely<Database>, repository: strin
 export async function providesOf(db: Kysely<Database>, repository: string, name: string): Promise<Provide[]> {
   return await db
     .selectFrom('provides')
-    .innerJoin('artifacts', 'artifacts.digest', 'provides.digest')
-    .innerJoin('entries', 'entries.artifact', 'artifacts.id')
+    // By the name first: SQLite keeps to the order of cross joins, and would else go through the whole repository.
+    .crossJoin('artifacts')
+    .crossJoin('entries')
+    .whereRef('artifacts.digest', '=', 'provides.digest')
+    .whereRef('entries.artifact', '=', 'artifacts.id')
     .select(['provides.name', 'provides.flags', 'provides.evr'])
     .where('provides.name', '=', name)
     .where('entries.repository', '=', repository)

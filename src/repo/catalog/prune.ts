@@ -70,6 +70,50 @@ export async function* prune(
   if (!dryRun) await parts.write.transaction().execute((db) => forgetStrayPackages(db, before.getTime()));
 }
 
+/**
+ * Removes a blob that was let go of, if nothing holds it: no revision, however old, no path under which it is kept, no
+ * slice, no lease. Nobody could publish it again, so no grace is due.
+ */
+export async function removeUnheld(
+  parts: PruneParts,
+  digest: Digest,
+  remove: PruneOptions['remove'],
+): Promise<boolean> {
+  const isDoomed = await parts.write.transaction().execute(async (db) => {
+    const row = await db
+      .selectFrom('blobs')
+      .select('blobs.digest')
+      .where('blobs.digest', '=', digest)
+      .where(({ not, exists, selectFrom }) =>
+        not(
+          exists(
+            selectFrom('artifacts')
+              .innerJoin('entries', 'entries.artifact', 'artifacts.id')
+              .select('artifacts.id')
+              .whereRef('artifacts.digest', '=', 'blobs.digest'),
+          ),
+        ),
+      )
+      .where(({ not, exists, selectFrom }) =>
+        not(
+          exists(
+            selectFrom('leases')
+              .select('leases.digest')
+              .whereRef('leases.digest', '=', 'blobs.digest')
+              .where('leases.expires_at', '>', parts.now()),
+          ),
+        ),
+      )
+      .where(({ not, exists }) => not(exists(pulledHolding(db))))
+      .where(({ not, exists }) => not(exists(slices(db))))
+      .executeTakeFirst();
+    if (row !== undefined) await doom(db, digest);
+    return row !== undefined;
+  });
+  if (isDoomed) await removeDoomed(parts, remove);
+  return isDoomed;
+}
+
 /** All recorded blobs in ranges of a page: a query over one of them takes a bounded time. */
 async function* digestRanges(db: Kysely<Database>): AsyncIterable<DigestRange> {
   for (let after: string | undefined = ''; after !== undefined; ) {

@@ -42,6 +42,21 @@ export async function pulledPage(
   return rows.map(toPulled);
 }
 
+/** Those that nobody used for longest, first. Reads all of them. */
+export async function leastUsed(db: Kysely<Database>, limit: number): Promise<Pulled[]> {
+  const rows = await db.selectFrom('pulled').selectAll().orderBy('used_at').orderBy('path').limit(limit).execute();
+  return rows.map(toPulled);
+}
+
+/** Of all, each path counted. */
+export async function pulledTotals(db: Kysely<Database>): Promise<{ files: number; bytes: number }> {
+  const row = await db
+    .selectFrom('pulled')
+    .select(({ fn }) => [fn.countAll().as('files'), fn.sum('size').as('bytes')])
+    .executeTakeFirstOrThrow();
+  return { files: Number(row.files), bytes: Number(row.bytes ?? 0) };
+}
+
 /** In a transaction. */
 export async function keepPulled(db: Kysely<Database>, { path, digest, size, usedAt, facts }: Pulled): Promise<void> {
   const row = { digest, size, used_at: usedAt.getTime(), facts: JSON.stringify(facts) };

@@ -29,8 +29,8 @@ import {
   recordPackages,
   unrecordedPackages,
 } from './packages.ts';
-import { type PruneOptions, prune, stranded } from './prune.ts';
-import { type Pulled, pulledAt, pulledPage } from './pulled.ts';
+import { type PruneOptions, prune, removeUnheld, stranded } from './prune.ts';
+import { leastUsed, type Pulled, pulledAt, pulledPage, pulledTotals } from './pulled.ts';
 import {
   olderThanLog,
   type PendingRevision,
@@ -339,6 +339,18 @@ export class SqlCatalog implements Catalog {
 
   pulledPage(page: { readonly after?: string; readonly limit: number }): Promise<Pulled[]> {
     return pulledPage(this.#db, page);
+  }
+
+  leastUsed(limit: number): Promise<Pulled[]> {
+    return leastUsed(this.#db, limit);
+  }
+
+  pulledTotals(): Promise<{ files: number; bytes: number }> {
+    return pulledTotals(this.#db);
+  }
+
+  removeUnheld(digest: Digest, remove: PruneOptions['remove']): Promise<boolean> {
+    return removeUnheld(this.#parts, digest, remove);
   }
 
   async totals(): Promise<{ blobs: number; bytes: number }> {

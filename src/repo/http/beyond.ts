@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
+import os from 'node:os';
 import type { Registry } from 'prom-client';
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
@@ -52,11 +53,15 @@ export function targetOf(beyond: Beyond, request: IncomingMessage): string {
       'Only http:// and https:// addresses can be fetched through this server.',
     );
   }
-  const { localAddress, localPort } = request.socket;
-  const host = url.hostname.replace(/^\[|\]$/g, '');
   const port = url.port === '' ? 80 : Number(url.port);
-  const isSelf = url.protocol === 'http:' && port === localPort && (host === localAddress || host === 'localhost');
+  const isSelf = url.protocol === 'http:' && port === request.socket.localPort && isThisMachine(url.hostname);
   return beyond.pathOf(url, isSelf);
+}
+
+function isThisMachine(name: string): boolean {
+  const host = name.replace(/^\[|\]$/g, '').toLowerCase();
+  if (host === 'localhost' || host === os.hostname().toLowerCase()) return true;
+  return Object.values(os.networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === host));
 }
 
 /**

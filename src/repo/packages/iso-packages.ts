@@ -11,12 +11,13 @@ import type { PackageRecord } from '../catalog/packages.ts';
 import { type IsoEntry, type IsoImage, openIso } from '../formats/iso9660/iso-image.ts';
 import type { VendorKey } from '../formats/openpgp/key-files.ts';
 import { quote } from '../formats/quote.ts';
-import { checkFileName } from '../formats/rpm/file-name.ts';
+import { checkFileName, type NamingFacts } from '../formats/rpm/file-name.ts';
 import type { RpmPolicy } from '../formats/rpm/signature-policy.ts';
 import { rpmVerifier } from '../formats/rpm/verify-rpm.ts';
 import { throwIfAborted } from '../ingest/staging.ts';
 import { type FoundCarried, findCarried } from './carried.ts';
 import { type Examined, examinePackage, type GoodPackage } from './examine-package.ts';
+import { type PackageFacts, packageFactsOf } from './package-list.ts';
 import { PackageThreads } from './package-threads.ts';
 
 /** What an import asks of the packages that it brings. */
@@ -26,7 +27,9 @@ export interface PackagePolicy extends RpmPolicy {
 }
 
 /** A package that may come in. */
-export interface FoundPackage extends Omit<GoodPackage, 'record'> {
+export interface FoundPackage extends Omit<GoodPackage, 'record' | 'facts'> {
+  /** No more than is kept: there may be many thousands. */
+  readonly facts: PackageFacts & NamingFacts;
   /** Where it begins in the image. */
   readonly start: number;
   /** Its name in the image. */
@@ -79,12 +82,17 @@ export async function findPackages(
       offenders.push({ file: entry.path, problems });
       return;
     }
-    const { record, ...rest } = read;
+    const { record, facts, ...rest } = read;
     const other = found.get(read.path);
     if (other !== undefined && other.digest !== read.digest) {
       offenders.push({ file: entry.path, problems: [twice(other.file, entry.path)] });
     }
-    found.set(read.path, { ...rest, start, file: entry.path });
+    found.set(read.path, {
+      ...rest,
+      facts: { ...packageFactsOf(facts), isNoSource: facts.isNoSource },
+      start,
+      file: entry.path,
+    });
     if (records.push(record) >= limits.packages.recordBatch) await flush();
   };
   const onTheirWay: OnItsWay[] = [];

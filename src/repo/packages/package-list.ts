@@ -7,7 +7,6 @@ import type { Artifact } from '../catalog/artifact.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { packageSortKey } from '../formats/repodata/package-order.ts';
 import type { PackageList } from '../formats/repodata/write-metadata.ts';
-import type { RpmFacts } from '../formats/rpm/facts.ts';
 
 /** What an artifact of kind `rpm` keeps of its package. */
 export interface PackageFacts {
@@ -27,7 +26,8 @@ export interface ListedPackage {
   readonly buildTime: number;
 }
 
-export function packageFactsOf({ name, epoch, version, release, arch, buildTime }: RpmFacts): PackageFacts {
+/** Of whatever says more. */
+export function packageFactsOf({ name, epoch, version, release, arch, buildTime }: PackageFacts): PackageFacts {
   return { name, epoch, version, release, arch, buildTime };
 }
 

@@ -53,6 +53,8 @@ const REPOMD = 'repodata/repomd.xml';
 const SIGNATURE = `${REPOMD}.asc`;
 /** Files of vendor keys in a repository; their fingerprint follows. */
 export const VENDOR_KEY_PREFIX = 'RPM-GPG-KEY-vendor-';
+/** How the source of an artifact begins that a bundle brought; its sequence follows. */
+export const BUNDLE_SOURCE = 'bundle ';
 
 /** What the artifact of a repomd.xml keeps. */
 interface RepomdFacts {
@@ -126,7 +128,7 @@ async function nextState(
   const state: NextState = { packages: [], carried: new Map(), put: [], gone: [], withdrawn: [], metadata: [] };
   const coming = new Map(add.map((each) => [each.path, each.artifact]));
   for await (const entry of catalog.entries(repository, base)) {
-    if (isOldKey(entry.path, keys)) state.gone.push(entry.path);
+    if (isOldKey(entry, keys)) state.gone.push(entry.path);
     if (!isContent(entry.artifact)) {
       if (NAMED_BY_DIGEST.test(entry.path)) state.metadata.push(entry.path);
       continue;
@@ -150,9 +152,10 @@ async function nextState(
   return state;
 }
 
-/** Of a key that is no longer trusted here. */
-function isOldKey(path: string, keys: readonly VendorKey[]): boolean {
-  return path.startsWith(VENDOR_KEY_PREFIX) && !keys.some(({ fingerprint }) => path.endsWith(fingerprint));
+/** Of a key that is no longer trusted here. Those that a bundle brought are vouched for by its signature. */
+function isOldKey({ path, artifact }: Entry, keys: readonly VendorKey[]): boolean {
+  if (!path.startsWith(VENDOR_KEY_PREFIX) || artifact.source.startsWith(BUNDLE_SOURCE)) return false;
+  return !keys.some(({ fingerprint }) => path.endsWith(fingerprint));
 }
 
 function isContent({ kind, facts }: Artifact): boolean {

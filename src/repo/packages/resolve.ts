@@ -7,6 +7,7 @@ import { limits } from '../../limits.ts';
 import type { BlobStore, ByteSource, Digest } from '../blobs/blob-store.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Provide } from '../catalog/packages.ts';
+import { isPrimaryFile } from '../formats/repodata/package-fragments.ts';
 import { xmlText } from '../formats/repodata/xml-text.ts';
 import type { Dependency } from '../formats/rpm/dependencies.ts';
 import { nevra, parseEvr, rangesOverlap, type VersionRange } from '../formats/rpm/evr.ts';
@@ -159,7 +160,10 @@ export function linesOf(source: ByteSource): AsyncIterable<string> {
   return createInterface({ input: Readable.from(pieces()), crlfDelay: Number.POSITIVE_INFINITY });
 }
 
-/** Any file may be required by its path, though few are: those that are not found yet are looked for in all file lists. */
+/**
+ * Any file may be required by its path, though few are: those that are not found yet are looked for in all file lists.
+ * Files of primary.xml are not: they are among what packages provide.
+ */
 async function addFiles(
   catalog: Catalog,
   repository: string,
@@ -170,7 +174,7 @@ async function addFiles(
   const paths = new Map(
     unmetNeeds
       .flatMap(({ ranges }) => ranges.map(({ name }) => name))
-      .filter((name) => name.startsWith('/'))
+      .filter((name) => name.startsWith('/') && !isPrimaryFile(name))
       .map((name) => [name, Buffer.from(`>${xmlText(name)}</file>`)]),
   );
   if (paths.size === 0) return;

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import { makeDirectory, writeFileDurably } from '../../repo/blobs/durable.ts';
+import { ProcessLock } from '../../repo/blobs/process-lock.ts';
 import { readSmallFile } from '../../repo/ingest/medium.ts';
 import type { MetadataFiles } from '../trust/publisher.ts';
 import { REVOCATIONS } from '../trust/revocations.ts';
@@ -31,6 +32,24 @@ const schema = z.object({
 });
 
 export type ExportState = z.infer<typeof schema>;
+
+/** Runs an export while no other process exports to the same site. @throws data.locked */
+export async function exclusively<T>(dataDir: string, site: string, work: () => Promise<T>): Promise<T> {
+  const dir = path.join(dataDir, 'keys', 'publisher', 'exports');
+  await makeDirectory(dir);
+  const lock = ProcessLock.tryAcquire(path.join(dir, `${site}.lock`));
+  if (lock === undefined) {
+    throw new AirlockError(
+      'data.locked',
+      `Another export to ${site} is running. Wait until that is done, and try again.`,
+    );
+  }
+  try {
+    return await work();
+  } finally {
+    lock.release();
+  }
+}
 
 /** Everything about the newest bundle for a site. */
 export class ExportRecord {

@@ -17,7 +17,7 @@ import { sha256 } from '../trust/metadata.ts';
 import type { MetadataFiles, Publisher } from '../trust/publisher.ts';
 import { REVOCATIONS } from '../trust/revocations.ts';
 import { siteTarget } from '../trust/site-role.ts';
-import { ExportRecord, type ExportState } from './export-state.ts';
+import { ExportRecord, type ExportState, exclusively } from './export-state.ts';
 import { readCarried } from './find-bundles.ts';
 import { type LaidVolume, layOut } from './layout.ts';
 import { FORMAT, type Manifest, manifestLines } from './manifest.ts';
@@ -94,6 +94,10 @@ export async function planExport(context: ExportContext, options: ExportOptions)
  */
 export async function exportBundle(context: ExportContext, options: ExportOptions): Promise<ExportReport> {
   await context.publisher.root();
+  return await exclusively(context.dataDir, options.site, () => begin(context, options));
+}
+
+async function begin(context: ExportContext, options: ExportOptions): Promise<ExportReport> {
   const { plan, volumes, manifest: draft } = await prepare(context, options);
   await requireFileSize(options.to.where, volumes);
   await context.publisher.ensureSite(options.site);
@@ -107,6 +111,10 @@ export async function exportBundle(context: ExportContext, options: ExportOption
 
 /** Goes on with the newest bundle for the site: writes what `to` and the finished media before lack. */
 export async function resumeExport(context: ExportContext, options: ExportOptions): Promise<ExportReport> {
+  return await exclusively(context.dataDir, options.site, () => goOn(context, options));
+}
+
+async function goOn(context: ExportContext, options: ExportOptions): Promise<ExportReport> {
   const record = new ExportRecord(context.dataDir, options.site);
   const { state, manifest } = await record.load(options.site);
   const volumes = laidVolumes(manifest);
@@ -143,7 +151,14 @@ async function prepare(
   if (volumes.length > limits.bundle.volumes) {
     throw new AirlockError('usage.invalid', `${volumes.length} volumes would be needed. Choose a larger --medium.`);
   }
-  return { plan, volumes, manifest: draft(volumes) };
+  const manifest = draft(volumes);
+  if (lengthOf(manifestLines(manifest)) > limits.bundle.manifestBytes) {
+    throw new AirlockError(
+      'usage.invalid',
+      'One bundle cannot hold so many files. Export some of the repositories at a time: --repository NAME.',
+    );
+  }
+  return { plan, volumes, manifest };
 }
 
 function* inVolumes({ items }: Plan, volumes: readonly LaidVolume[]): Generator<Manifest['blobs'][number]> {

@@ -32,7 +32,7 @@ export interface FoundBundle {
 export interface FoundOnMedia {
   /** Newest first. */
   readonly bundles: readonly FoundBundle[];
-  /** Folders with volumes and no manifest. */
+  /** Folders with volumes and no manifest: parts of a bundle, or one that was not finished. */
   readonly strays: readonly FoundFolder[];
 }
 
@@ -43,14 +43,14 @@ export interface FoundOnMedia {
 export async function findBundles(places: readonly Carrier[]): Promise<FoundOnMedia> {
   const bundles = new Map<string, { manifest: Buffer; folders: FoundFolder[] }>();
   const strays: FoundFolder[] = [];
-  for await (const { carrier, names, folders } of foldersOf(places)) {
+  for await (const { carrier, names, folders, unfinished } of foldersOf(places)) {
     const volumes = names.filter(isVolumeName);
     const folder = { carrier, committed: names.includes(COMMIT), volumes };
     const manifest = names.includes(MANIFEST)
       ? await readCarried(carrier, MANIFEST, limits.bundle.manifestBytes)
       : undefined;
     if (manifest === undefined) {
-      if (volumes.length > 0 || folders.includes(METADATA)) strays.push(folder);
+      if (volumes.length > 0 || unfinished || folders.includes(METADATA)) strays.push(folder);
       continue;
     }
     const id = sha256(manifest);
@@ -92,10 +92,16 @@ export async function readCarried(carrier: Carrier, name: string, limit: number)
   }
 }
 
+interface ListedFolder {
+  readonly carrier: Carrier;
+  readonly names: readonly string[];
+  readonly folders: readonly string[];
+  /** A volume was being written. */
+  readonly unfinished: boolean;
+}
+
 /** The places and the folders in them, each once. */
-async function* foldersOf(
-  places: readonly Carrier[],
-): AsyncGenerator<{ carrier: Carrier; names: string[]; folders: readonly string[] }, void, undefined> {
+async function* foldersOf(places: readonly Carrier[]): AsyncGenerator<ListedFolder, void, undefined> {
   const seen = new Set<string>();
   for (const place of places) {
     const { folders } = await place.list();
@@ -104,7 +110,8 @@ async function* foldersOf(
       if (seen.has(carrier.where)) continue;
       seen.add(carrier.where);
       const listing = await carrier.list();
-      yield { carrier, names: listing.files.map(({ name }) => name), folders: listing.folders };
+      const unfinished = listing.unfinished.some((name) => isVolumeName(name) || name === MANIFEST);
+      yield { carrier, names: listing.files.map(({ name }) => name), folders: listing.folders, unfinished };
     }
   }
 }

@@ -5,12 +5,13 @@
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import type { Digest } from '../../repo/blobs/blob-store.ts';
+import { quoteUnsafe } from '../../repo/formats/quote.ts';
 import { abandon, type Leases, type StagingOptions, throwIfAborted } from '../../repo/ingest/staging.ts';
 import type { PackagesContext } from '../../repo/packages/prepare-change.ts';
 import type { Carrier } from '../carriers/carrier.ts';
 import type { SiteTrust } from '../trust/site-trust.ts';
 import { bringBlobs, findMissing } from './bring-blobs.ts';
-import { findBundles } from './find-bundles.ts';
+import { type FoundBundle, type FoundOnMedia, findBundles } from './find-bundles.ts';
 import { bundleName } from './names.ts';
 import { planChanges, publishBundle, type RepositoryChange } from './publish-bundle.ts';
 import { chooseBundle, type VerifiedBundle, verifyBundle } from './verify-bundle.ts';
@@ -51,18 +52,28 @@ export interface ImportBundleReport {
   readonly blobs: { readonly read: number; readonly bytes: number; readonly present: number };
   readonly repositories: readonly RepositoryChange[];
   readonly revoked: readonly Withdrawn[];
+  /** For the person in front: what lies on the media and was passed over. */
+  readonly warnings: readonly string[];
 }
 
 /**
  * @param places what holds the bundle or some of it; they stay the caller's
- * @throws what findBundles, verifyBundle, VolumeSet.open, planChanges and bringBlobs throw
+ * @throws data.locked while another import runs; what findBundles, verifyBundle, VolumeSet.open, planChanges and bringBlobs throw
  */
 export async function importBundle(
   context: ImportBundleContext,
   places: readonly Carrier[],
   options: ImportBundleOptions,
 ): Promise<ImportBundleReport> {
-  const found = await findBundles(places);
+  const found = await findBundles(places); // says first of all if nothing is there
+  return await context.trust.exclusively(() => importFound(context, found, options));
+}
+
+async function importFound(
+  context: ImportBundleContext,
+  found: FoundOnMedia,
+  options: ImportBundleOptions,
+): Promise<ImportBundleReport> {
   const chosen = await chooseBundle(context.trust, found);
   const bundle = await verifyBundle(context.trust, chosen, options);
   const folders = [...chosen.folders.filter(({ committed }) => committed), ...found.strays];
@@ -87,6 +98,7 @@ export async function importBundle(
         blobs: { read, bytes, present: bundle.manifest.blobs.length - read },
         repositories,
         revoked,
+        warnings: passedOver(found, chosen, volumes.places()),
       };
     } finally {
       await volumes.close();
@@ -95,6 +107,23 @@ export async function importBundle(
     await abandon(context.packages, leases);
     throw error;
   }
+}
+
+/** Bundles that were not finished, and others than the one that was taken. */
+function passedOver(
+  { bundles, strays }: FoundOnMedia,
+  chosen: FoundBundle,
+  used: readonly { readonly where: string }[],
+): string[] {
+  const unfinished = strays.filter(({ carrier }) => !used.some(({ where }) => where === carrier.where));
+  const newer = bundles.filter((each) => each !== chosen && each.claims.sequence > chosen.claims.sequence);
+  return [
+    ...unfinished.map(
+      ({ carrier }) =>
+        `${quoteUnsafe(carrier.where)} holds a bundle that was not finished, or volumes that were not needed: it was passed over`,
+    ),
+    ...newer.map(({ claims }) => `bundle ${claims.sequence} for ${claims.site} was passed over`),
+  ];
 }
 
 /** One that has landed, and of which nothing is missing, is left alone. */

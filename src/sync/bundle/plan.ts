@@ -7,6 +7,7 @@ import type { Digest } from '../../repo/blobs/blob-store.ts';
 import type { Artifact } from '../../repo/catalog/artifact.ts';
 import type { Catalog, Repository } from '../../repo/catalog/catalog.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
+import { VENDOR_KEY_PREFIX } from '../../repo/packages/prepare-change.ts';
 import type { Item } from './layout.ts';
 import type { ManifestBlob, ManifestRepository } from './manifest.ts';
 
@@ -99,11 +100,15 @@ async function chosen(catalog: Catalog, names: readonly string[] | undefined): P
 async function content(catalog: Catalog, { name, kind, published }: Repository): Promise<ManifestRepository> {
   const entries: { path: string; artifact: Artifact }[] = [];
   for await (const { path, artifact } of catalog.entries(name, published)) {
-    // A site writes and signs the metadata of its package repositories itself.
-    if (kind === 'rpm' && artifact.kind !== 'rpm' && typeof artifact.facts.carried !== 'string') continue;
+    if (kind === 'rpm' && !travels(path, artifact)) continue;
     entries.push({ path, artifact });
   }
   return { name, kind, revision: published, entries };
+}
+
+/** A site writes and signs the metadata of its package repositories itself; the vendors' keys are for its routers. */
+function travels(path: string, { kind, facts }: Artifact): boolean {
+  return kind === 'rpm' || typeof facts.carried === 'string' || path.startsWith(VENDOR_KEY_PREFIX);
 }
 
 function missing(path: string, digest: Digest): AirlockError {

@@ -12,10 +12,12 @@ import type { Catalog, Entry, Put } from '../../repo/catalog/catalog.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
 import type { Leases } from '../../repo/ingest/staging.ts';
 import {
+  BUNDLE_SOURCE,
   type PackagesContext,
   type PreparedChange,
   prepareChange,
   untilSettled,
+  VENDOR_KEY_PREFIX,
 } from '../../repo/packages/prepare-change.ts';
 import type { Mark, SiteTrust } from '../trust/site-trust.ts';
 import type { ManifestRepository } from './manifest.ts';
@@ -39,11 +41,9 @@ interface RepositoryPlan extends Omit<RepositoryChange, 'revision'> {
   readonly put: readonly Put[];
 }
 
-const BROUGHT = /^bundle \d+$/;
-
 /** True for what a bundle brought, and no local import since. */
 export function isFromBundle({ artifact }: Pick<Entry, 'artifact'>): boolean {
-  return BROUGHT.test(artifact.source);
+  return artifact.source.startsWith(BUNDLE_SOURCE);
 }
 
 /**
@@ -90,12 +90,20 @@ async function planRepository(
     }
     if (live === undefined) added.push({ path, digest, size });
     else if (live.artifact.digest === digest) unchanged += 1;
-    else if (isFromBundle(live)) replaced.push({ path, digest, former: live.artifact.digest });
+    else if (isVendorKey(path) && !isFromBundle(live)) {
+      unchanged += 1; // the key that is pinned here has the same fingerprint
+      continue;
+    } else if (isFromBundle(live)) replaced.push({ path, digest, former: live.artifact.digest });
     else conflicts.push(`${name}/${path}`);
     const isSame = live?.artifact.digest === digest;
-    put.push({ path, artifact: isSame ? sent : { ...sent, source: `bundle ${sequence}` }, replace: true });
+    put.push({ path, artifact: isSame ? sent : { ...sent, source: `${BUNDLE_SOURCE}${sequence}` }, replace: true });
   }
   return { repository: name, kind, base: known?.published ?? 0, put, added, replaced, unchanged };
+}
+
+/** Files of vendors' keys in package repositories: routers check packages with them. */
+function isVendorKey(path: string): boolean {
+  return path.startsWith(VENDOR_KEY_PREFIX);
 }
 
 /** Packages that more images brought than are known here. */
@@ -120,8 +128,9 @@ export async function publishBundle(
     const plans = await planChanges(context.catalog, bundle);
     const packages = new Map<string, PreparedChange>();
     for (const { repository, kind, put } of plans) {
-      if (kind !== 'rpm' || put.length === 0) continue;
-      const edit = { repository, reason, add: put, mayReplace: isFromBundle };
+      const add = put.filter(({ path }) => !isVendorKey(path));
+      if (kind !== 'rpm' || add.length === 0) continue;
+      const edit = { repository, reason, add, mayReplace: isFromBundle };
       packages.set(repository, await prepareChange(context, edit, leases));
     }
     return await context.catalog.transaction(async (tx) => {
@@ -129,13 +138,12 @@ export async function publishBundle(
       for (const { repository, kind, base, put, added, replaced, unchanged } of plans) {
         await tx.ensureRepository(repository, kind);
         const change = packages.get(repository);
-        const isNew = put.length === 0 && base === 0;
-        const revision =
-          change !== undefined
-            ? await change.publish(tx)
-            : put.length > 0 || isNew
-              ? await tx.publish(repository, { reason, base, put })
-              : base;
+        // Metadata was written for the packages; keys are no content of it.
+        const files = kind === 'rpm' ? put.filter(({ path }) => isVendorKey(path)) : put;
+        let revision = (await change?.publish(tx)) ?? base;
+        if (files.length > 0 || revision === 0) {
+          revision = await tx.publish(repository, { reason, base: revision, put: files });
+        }
         changes.push({ repository, revision, added, replaced, unchanged });
       }
       const mark: Mark = {

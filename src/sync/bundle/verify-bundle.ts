@@ -49,11 +49,14 @@ export interface VerifiedBundle {
 
 /**
  * The bundle to use of those that were found: the newest one for this site.
- * @throws bundle.incomplete if there are only unfinished ones
+ * @throws bundle.incomplete if there are only unfinished ones; usage.ambiguous if a site without a name finds bundles for
+ *   several sites
  */
 export async function chooseBundle(trust: SiteTrust, { bundles, strays }: FoundOnMedia): Promise<FoundBundle> {
   const bound = await trust.site();
   const [newest] = bundles;
+  const sites = new Set(bundles.map(({ claims }) => claims.site));
+  if (bound === null && sites.size > 1) throw severalSites([...sites]);
   const own = bound === null ? newest : (bundles.find(({ claims }) => claims.site === bound) ?? newest);
   if (own?.folders.some(({ committed }) => committed)) return own;
   const where = (own?.folders ?? strays).map(({ carrier }) => quoteUnsafe(carrier.where)).join(', ');
@@ -116,6 +119,13 @@ export async function verifyBundle(
     isLanded: mark?.manifest === found.id,
     verified: trusted.verified,
   };
+}
+
+function severalSites(sites: readonly string[]): AirlockError {
+  return new AirlockError(
+    'usage.ambiguous',
+    `There are bundles for several sites here (${sites.map((site) => quote(site)).join(', ')}), and this site has no name yet. Give it one with "airlock trust add ROOT.json --site NAME".`,
+  );
 }
 
 /** A missing root would otherwise only show as wrong signatures. @throws trust.missing */

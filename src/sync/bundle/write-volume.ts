@@ -36,8 +36,9 @@ export async function writeVolume(
   try {
     for await (const piece of tar) {
       const bytes = piece as Buffer;
-      hash.update(bytes);
-      await options.sink(bytes);
+      const writing = options.sink(bytes);
+      hash.update(bytes); // while the other is being written
+      await writing;
       options.onBytes(bytes.byteLength);
     }
   } catch (error) {

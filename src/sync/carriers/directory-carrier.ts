@@ -130,11 +130,11 @@ class DirectoryCarrier implements Carrier {
     return new DirectoryCarrier(this.#root, [...this.#below, requireSegment(name)], this.#options);
   }
 
-  async freeSpace(): Promise<number> {
+  async freeSpace(): Promise<number | undefined> {
     await this.#requireMedium();
     try {
-      const { bavail, bsize } = await statfs(this.#root.dir);
-      return bavail * bsize;
+      const { blocks, bavail, bsize } = await statfs(this.#root.dir);
+      return blocks === 0 ? undefined : bavail * bsize; // FUSE drivers that cannot tell say that there are no blocks
     } catch (error) {
       throw failed(this.#root.dir, error);
     }
@@ -219,11 +219,15 @@ class DirectoryWriter implements CarrierWriter {
   #position: number;
   #ended = false;
 
-  private constructor(file: PositionalFile, name: string, offset: number, options: WriterOptions) {
+  /** What an earlier attempt left above the offset stays until it is written over: no more than one step. */
+  readonly #former: number;
+
+  private constructor(file: PositionalFile, name: string, former: number, options: WriterOptions) {
     this.#file = file;
     this.#name = name;
-    this.offset = offset;
-    this.#position = offset;
+    this.#former = former;
+    this.offset = keptOf(former, options.settleEvery);
+    this.#position = this.offset;
     this.#options = options;
   }
 
@@ -238,9 +242,8 @@ class DirectoryWriter implements CarrierWriter {
     const how = resumes ? constants.O_RDWR : constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
     const file = await PositionalFile.open(partial, how | constants.O_NOFOLLOW, 0o644);
     try {
-      const offset = keptOf(Number((await file.stat()).size), options.settleEvery);
-      if (resumes) await file.truncate(offset);
-      return new DirectoryWriter(file, name, offset, options);
+      const size = Number((await file.stat()).size);
+      return new DirectoryWriter(file, name, size, options);
     } catch (error) {
       await file.close();
       throw error;
@@ -276,6 +279,8 @@ class DirectoryWriter implements CarrierWriter {
   async commit(): Promise<void> {
     this.#ended = true;
     try {
+      // Only now and only if it must be: some drivers of FAT fail to write on behind a cut.
+      if (this.#former > this.#position) await this.#file.truncate(this.#position);
       await this.#syncAndClose();
       await rename(`${this.#name}${PARTIAL}`, this.#name);
       await syncDirectory(path.dirname(this.#name));

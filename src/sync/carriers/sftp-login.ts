@@ -27,8 +27,11 @@ export type ConnectOptions = SftpClient.ConnectOptions;
 
 /** Checks the key that a server shows. */
 export interface HostCheck {
-  /** Host key algorithms, those of known keys first. */
-  readonly algorithms: readonly HostKeyAlgorithm[];
+  /**
+   * Host key algorithms, those of known keys first. With pins there are more lists, of one type each: a server has several
+   * keys and shows the best that both sides can use, while the pinned one may be another.
+   */
+  readonly attempts: readonly (readonly HostKeyAlgorithm[])[];
   /** @returns why not: ssh.host-key. @param key as it goes over the wire */
   refusal(key: Buffer): AirlockError | undefined;
 }
@@ -65,7 +68,7 @@ export async function hostCheckOf(address: SftpAddress, { knownHosts, hostKeys =
   const known = KnownHosts.of(text, address);
   const pins = new Set(hostKeys.map((pin) => pin.replace(/=$/, '')));
   return {
-    algorithms: algorithmsFor(known.types),
+    attempts: [algorithmsFor(known.types), ...(pins.size === 0 ? [] : ALGORITHMS.map(([, algorithms]) => algorithms))],
     refusal(key) {
       const verdict = known.judge(key);
       const isGood = pins.size > 0 ? pins.has(fingerprintOf(key)) && verdict !== 'revoked' : verdict === 'known';

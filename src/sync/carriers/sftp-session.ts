@@ -7,7 +7,7 @@ import { limits } from '../../limits.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
 import { throwIfAborted } from '../../repo/ingest/staging.ts';
 import { formatSftpUrl, type SftpAddress } from './sftp-address.ts';
-import { credentialsOf, type HostCheck, hostCheckOf, type SftpLogin } from './sftp-login.ts';
+import { type ConnectOptions, credentialsOf, type HostCheck, hostCheckOf, type SftpLogin } from './sftp-login.ts';
 
 /** The requests of SFTP, version 3 (draft-ietf-secsh-filexfer-02), and those that OpenSSH adds. */
 export type Sftp = Awaited<ReturnType<SftpClient['connect']>>;
@@ -72,6 +72,20 @@ export class SftpSession {
   static async open(address: SftpAddress, options: SessionOptions): Promise<SftpSession> {
     const check = await hostCheckOf(address, options);
     const credentials = await credentialsOf(options);
+    let refusal: AirlockError | undefined;
+    for (const algorithms of check.attempts) {
+      try {
+        return await SftpSession.#attempt(address, options, { check, credentials, algorithms });
+      } catch (error) {
+        const isOther = isAirlockError(error, 'ssh.host-key') && error.details.reason !== 'revoked';
+        if (refusal === undefined ? !isOther : !isOther && !isAirlockError(error, 'carrier.unreachable')) throw error;
+        refusal ??= isOther ? error : undefined;
+      }
+    }
+    throw refusal;
+  }
+
+  static async #attempt(address: SftpAddress, options: SessionOptions, how: How): Promise<SftpSession> {
     if (options.signal !== undefined) throwIfAborted(options.signal);
     const socket = connect({ host: address.host, port: address.port, keepAlive: true, noDelay: true });
     const attempt = new Attempt(address, socket, options);
@@ -82,7 +96,7 @@ export class SftpSession {
         close: () => undefined,
       });
       client.on('error', (error) => attempt.heard(error)); // the client's own errors do not say at which step
-      const sftp = await attempt.run(client, check, credentials);
+      const sftp = await attempt.run(client, how);
       return new SftpSession(sftp, client, socket, address, options);
     } catch (error) {
       socket.destroy();
@@ -202,6 +216,12 @@ function levelOf(error: unknown): unknown {
   return error instanceof Error ? (error as { level?: unknown }).level : undefined;
 }
 
+interface How {
+  readonly check: HostCheck;
+  readonly credentials: ConnectOptions;
+  readonly algorithms: HostCheck['attempts'][number];
+}
+
 /** One attempt to connect and log in. */
 class Attempt {
   readonly #address: SftpAddress;
@@ -223,7 +243,7 @@ class Attempt {
     this.#first ??= error;
   }
 
-  async run(client: SftpClient, check: HostCheck, credentials: SftpClient.ConnectOptions): Promise<Sftp> {
+  async run(client: SftpClient, { check, credentials, algorithms }: How): Promise<Sftp> {
     const { connectTimeout = limits.carrier.connectTimeout, signal } = this.#options;
     const timer = setTimeout(() => this.#giveUp(new Error(`no answer within ${connectTimeout} ms`)), connectTimeout);
     const abort = () => this.#giveUp(new Error('stopped'));
@@ -237,7 +257,7 @@ class Attempt {
         sock: this.#socket,
         username: this.#address.user,
         readyTimeout: 0,
-        algorithms: { serverHostKey: [...check.algorithms] },
+        algorithms: { serverHostKey: [...algorithms] },
         hostVerifier: (key: Buffer) => this.#verify(check, key),
       });
       return await Promise.race([sftp, failed]);

@@ -19,6 +19,7 @@ import { z } from 'zod';
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import { makeDirectory, writeFileDurably } from '../../repo/blobs/durable.ts';
+import { ProcessLock } from '../../repo/blobs/process-lock.ts';
 import type { Catalog, CatalogTransaction } from '../../repo/catalog/catalog.ts';
 import { readSmallFile } from '../../repo/ingest/medium.ts';
 import { raisedFloor, timeNow } from './floor.ts';
@@ -85,7 +86,8 @@ export class SiteTrust {
    * @param options.site the site's name from now on
    * @param options.restored lets a catalog that was restored from a backup go on from the mark in the file
    * @returns the fingerprint, to compare with what the other side shows
-   * @throws trust.invalid, trust.unsigned, usage.invalid if another site name is bound
+   * @throws trust.invalid, trust.unsigned, trust.rollback for a root older than the trusted one, usage.invalid if another
+   *   site name is bound
    */
   async add(bytes: Buffer, options: { site?: string; restored?: boolean } = {}): Promise<TrustFacts> {
     const root = parseMetadata('root', bytes, 'The root file');
@@ -101,6 +103,7 @@ export class SiteTrust {
     }
     await makeDirectory(this.#dir);
     const former = await this.#read('root', limits.trust.rootBytes);
+    if (former !== undefined) requireNotOlder(parseMetadata('root', former, this.#file('root')), root, this.#dir);
     if (former === undefined || !former.equals(bytes)) {
       for (const role of ['timestamp', 'snapshot', 'targets', 'site']) await rm(this.#file(role), { force: true });
       await writeFileDurably(this.#file('root'), bytes);
@@ -197,6 +200,26 @@ export class SiteTrust {
     };
   }
 
+  /**
+   * Runs an import while no other process imports a bundle: what was verified against the mark must hold when it lands.
+   * @throws data.locked
+   */
+  async exclusively<T>(work: () => Promise<T>): Promise<T> {
+    await this.root(); // makes sure that there is a folder
+    const lock = ProcessLock.tryAcquire(path.join(this.#dir, 'lock'));
+    if (lock === undefined) {
+      throw new AirlockError(
+        'data.locked',
+        'Another bundle is being imported here. Wait until that is done, and try again.',
+      );
+    }
+    try {
+      return await work();
+    } finally {
+      lock.release();
+    }
+  }
+
   /** In the transaction that publishes a bundle. */
   async recordLanding(tx: CatalogTransaction, mark: Mark): Promise<void> {
     await tx.setMeta(MARK, JSON.stringify(mark));
@@ -270,6 +293,16 @@ export function createdAt(fields: Readonly<Record<string, unknown>>): Date | und
 
 function raise(floor: string | null, proven: Date): string {
   return raisedFloor(floor === null ? undefined : new Date(floor), proven).toISOString();
+}
+
+/** An older root would bring back keys that were given up since. @throws trust.rollback */
+function requireNotOlder(known: Document<'root'>, given: Document<'root'>, dir: string): void {
+  if (given.signed.version >= known.signed.version) return;
+  throw new AirlockError(
+    'trust.rollback',
+    `Root ${known.signed.version} is trusted here, and this is root ${given.signed.version}. Ask for the newest one ("airlock keys export-root"). If this site is to trust another station from now on, delete ${dir} first.`,
+    { details: { trusted: known.signed.version, given: given.signed.version } },
+  );
 }
 
 function parseMark(text: string, where: string): Mark {

@@ -267,4 +267,44 @@ function pulledChecks(check: Check): void {
     await under.catalog.transaction((tx) => tx.dropPulled(kept.path));
     assert.deepEqual(await pruned(under), { told: [1], removed: [1] });
   });
+
+  check('what makes room goes at once, unless something else holds it', async (under) => {
+    const kept = (n: number, usedAt: number) => ({
+      path: `repos/${n}`,
+      digest: testDigest(n),
+      size: n,
+      usedAt: new Date(usedAt),
+      facts: {},
+    });
+    await record(under, 1, 2, 3);
+    await under.publish('a', { put: [{ path: 'x', artifact: testArtifact(2) }] });
+    await under.publish('a', { withdraw: ['x'] });
+    await under.catalog.transaction(async (tx) => {
+      for (const [n, usedAt] of [
+        [1, 9],
+        [2, 5],
+        [3, 7],
+      ] as const)
+        await tx.keepPulled(kept(n, usedAt));
+    });
+    assert.deepEqual(
+      (await under.catalog.leastUsed(2)).map(({ size }) => size),
+      [2, 3],
+    );
+    assert.deepEqual(await under.catalog.pulledTotals(), { files: 3, bytes: 6 });
+    const removed: number[] = [];
+    const evict = (n: number) =>
+      under.catalog.removeUnheld(testDigest(n), (digest) => {
+        removed.push(digits(digest));
+        return Promise.resolve();
+      });
+    assert.equal(await evict(1), false, 'it is kept');
+    await under.catalog.transaction(async (tx) => {
+      for (const n of [1, 2, 3]) await tx.dropPulled(`repos/${n}`);
+    });
+    await under.catalog.lease(testDigest(3));
+    assert.deepEqual([await evict(1), await evict(2), await evict(3)], [true, false, false]);
+    assert.deepEqual(removed, [1]);
+    assert.equal(await under.catalog.blob(testDigest(1)), undefined);
+  });
 }

@@ -141,13 +141,10 @@ describe('over SFTP', needsSshServer(), () => {
     assert.deepEqual(await read(carrier, NAME), BYTES);
   });
 
-  test('a folder that may not be written is told', {
-    skip: process.getuid?.() === 0 ? false : 'needs root',
-  }, async (t) => {
-    const carrier = await open(t, '/proc'); // nobody may make files there
-    await failsWith('source.lost', () => carrier.create('a')).catch(async (error: unknown) => {
-      assert.ok(isAirlockError(error, 'usage.invalid', 'storage.failed'), String(error));
-    });
+  test('a folder in which nobody can make files is told', async (t) => {
+    const carrier = await open(t, '/proc');
+    const isTold = (error: unknown) => isAirlockError(error, 'usage.invalid', 'storage.failed', 'source.lost');
+    await assert.rejects(carrier.create('a'), isTold);
   });
 
   test('what others write there meanwhile is noticed', async (t) => {
@@ -241,7 +238,9 @@ describe('over SFTP', needsSshServer(), () => {
 
     test('cannot give more than was asked for, nor something else', async (t) => {
       const carrier = await open(t, '/there', {}, hostile);
-      await assert.rejects(read(carrier, 'greedy'), (error) => isAirlockError(error, 'storage.failed', 'source.lost'));
+      const greedy = await read(carrier, 'greedy').catch((error: unknown) => error);
+      if (greedy instanceof Uint8Array) assert.equal(greedy.length, 100_000);
+      else assert.ok(isAirlockError(greedy, 'storage.failed', 'source.lost'), String(greedy));
       const other = await open(t, '/there', {}, hostile);
       await assert.rejects(read(other, 'garbage'), (error) => isAirlockError(error, 'storage.failed', 'source.lost'));
     });
