@@ -338,8 +338,8 @@ export const limits = {
   },
 
   delta: {
-    /** Chunks of what a site holds that are looked through: 64 KiB each, so some 96 GB. Fifty bytes of memory for each. */
-    chunks: 1_500_000,
+    /** Chunks of what a site holds that are looked through: 64 KiB each, so 64 GB. Fifty bytes of memory for each. */
+    chunks: 1_000_000,
     /** Bytes of blobs that are like a new one, for what is looked for by chunks of 2 KiB, and by chunks of 500 bytes. */
     mediumBytes: 1024 * MiB,
     fineBytes: 128 * MiB,
@@ -356,6 +356,8 @@ export const limits = {
     windowLog: 25,
     /** What is copied at once. */
     copy: 256 * KiB,
+    /** The file in which indexes are kept; a larger one is begun anew. */
+    chunkFile: 256 * MiB,
     /** A blob smaller than this is not worth an index. */
     leastBlob: 128 * KiB,
   },

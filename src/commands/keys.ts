@@ -1,9 +1,14 @@
 /** `keys init | show | sign | rotate | export-root | revoke`: the keys that sign bundles. */
 import path from 'node:path';
 import type { Command } from 'commander';
+import { AirlockError } from '../errors.ts';
+import { limits } from '../limits.ts';
 import type { Digest } from '../repo/blobs/blob-store.ts';
 import { writeFileDurably } from '../repo/blobs/durable.ts';
+import { exportRepositoryKey, importRepositoryKey, openRepositoryKey } from '../repo/formats/openpgp/repository-key.ts';
 import { quoteUnsafe } from '../repo/formats/quote.ts';
+import { readSmallFile } from '../repo/ingest/medium.ts';
+import { refreshKeys } from '../repo/packages/change-packages.ts';
 import { findDeletion } from '../repo/upkeep/delete-version.ts';
 import { withdrawContent } from '../sync/bundle/withdraw.ts';
 import { revoke } from '../sync/trust/published-revocations.ts';
@@ -72,6 +77,44 @@ export function keysCommands(program: Command): void {
   });
 
   revokeCommand(keys);
+  repositoryKeyCommands(keys);
+}
+
+/** Two conductors that serve the same routers sign metadata with one key. */
+function repositoryKeyCommands(keys: Command): void {
+  const repository = keys.command('repository').description('the key that signs the metadata of RPM repositories');
+
+  const exportKey = repository
+    .command('export')
+    .argument('<file>', 'where to write the private key; whoever has it can sign in the name of this conductor')
+    .description('write the private key, for the other half of an HA pair')
+    .addHelpText('after', '\nExample:\n  airlock keys repository export /media/stick/repository-key.asc');
+  appAction<[string]>(exportKey, async ({ dataDir }, _session, file) => {
+    await writeFileDurably(path.resolve(file), Buffer.from(await exportRepositoryKey(dataDir)), { mode: 0o600 });
+    const { fingerprint } = await openRepositoryKey(dataDir);
+    return {
+      json: { file: path.resolve(file), fingerprint },
+      text: `${quoteUnsafe(file)} holds the private key ${fingerprint}. Carry it to the other conductor, import it there, and delete the file.`,
+    };
+  });
+
+  const importKey = repository
+    .command('import')
+    .argument('<file>', 'a private key of "keys repository export"')
+    .description('sign with this key from now on, and sign what is published again')
+    .addHelpText('after', '\nExample:\n  airlock keys repository import /media/stick/repository-key.asc');
+  appAction<[string]>(importKey, async ({ dataDir, ingest }, _session, file) => {
+    const bytes = await readSmallFile(file, limits.keyFile, { otherwise: 'key.invalid' });
+    if (bytes === undefined) throw new AirlockError('file.not-found', `There is no file ${quoteUnsafe(file)}.`);
+    const { key, replaced } = await importRepositoryKey(dataDir, bytes);
+    const revisions = await refreshKeys(await ingest(), 'keys repository import');
+    const instead =
+      replaced === null ? '' : ` instead of ${replaced}: clients that know only that one must be given the new key`;
+    return {
+      json: { fingerprint: key.fingerprint, replaced, revisions },
+      text: `Metadata is signed with ${key.fingerprint} now${instead}.`,
+    };
+  });
 }
 
 function revokeCommand(keys: Command): void {

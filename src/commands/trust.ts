@@ -5,6 +5,7 @@ import type { VendorKeyFacts } from '../repo/formats/openpgp/key-files.ts';
 import { addVendorKey, listVendorKeys, removeVendorKey } from '../repo/formats/openpgp/vendor-keys.ts';
 import { quote, quoteUnsafe } from '../repo/formats/quote.ts';
 import { readSmallFile } from '../repo/ingest/medium.ts';
+import { refreshKeys } from '../repo/packages/change-packages.ts';
 import type { TrustFacts } from '../sync/trust/site-trust.ts';
 import { siteTrust } from './bundle.ts';
 import { appAction } from './command.ts';
@@ -21,10 +22,11 @@ export function trustCommands(program: Command): void {
     .option('--fingerprint <fingerprint>', 'take only the key with this full fingerprint')
     .description('trust the keys of a file; compare the fingerprints shown with what the vendor publishes')
     .addHelpText('after', '\nExample:\n  airlock trust vendor-key add RPM-GPG-KEY-vendor');
-  appAction<[string, { fingerprint?: string }]>(add, async ({ dataDir }, _session, file, flags) => {
+  appAction<[string, { fingerprint?: string }]>(add, async ({ dataDir, ingest }, _session, file, flags) => {
     const bytes = await readSmallFile(file, limits.keyFile, { otherwise: 'key.invalid' });
     if (bytes === undefined) throw new AirlockError('file.not-found', `There is no file ${quoteUnsafe(file)}.`);
     const added = await addVendorKey(dataDir, bytes, flags);
+    await refreshKeys(await ingest(), 'trust vendor-key add');
     return { json: added, text: added.map((key) => `Trusting ${describe(key)}`).join('\n') };
   });
 
@@ -48,8 +50,9 @@ export function trustCommands(program: Command): void {
     .argument('<fingerprint>')
     .description('trust a key no longer; what it verified before stays verified')
     .addHelpText('after', '\nExample:\n  airlock trust vendor-key remove 2A0F58C3C1B7A4F1D3B0F0A1E6F1B5C9D7E8F901');
-  appAction<[string]>(remove, async ({ dataDir }, _session, fingerprint) => {
+  appAction<[string]>(remove, async ({ dataDir, ingest }, _session, fingerprint) => {
     await removeVendorKey(dataDir, fingerprint);
+    await refreshKeys(await ingest(), 'trust vendor-key remove');
     return { json: { removed: fingerprint }, text: `${fingerprint} is trusted no longer.` };
   });
 }

@@ -13,6 +13,8 @@ export class Counters {
   refused = 0;
   failedFills = 0;
   evicted = 0;
+  /** Answers that ended before what they carried was proven. */
+  unproven = 0;
 
   count(cache: 'HIT' | 'MISS' | 'STALE', bytes: number): void {
     if (cache === 'MISS') {

@@ -40,6 +40,8 @@ export interface FillParts {
   /** Opens what was stored, proven. */
   readonly open: (digest: Digest) => Promise<BlobReader>;
   readonly onBytes: (count: number) => void;
+  /** A reader went before what it got was proven. */
+  readonly onUnproven: () => void;
 }
 
 export interface OpenedBody {
@@ -130,6 +132,11 @@ export class Fill {
     return new FillReader(this, hint, signal);
   }
 
+  /** A reader went. What it got may never have been proven: it was a range inside, or the reader left early. */
+  left({ hasUnproven }: FillReader): void {
+    if (hasUnproven && this.#stored === undefined) this.#parts.onUnproven();
+  }
+
   /** It failed, and puts away what can be gone on with. */
   get isEnding(): boolean {
     return this.#failure !== undefined;
@@ -162,7 +169,10 @@ export class Fill {
       if (length > 0) {
         const next = this.#bell.next;
         const got = await this.#writer.readAt(into.subarray(0, length), position).catch(() => 0); // it may just be committed
-        if (got > 0) return got;
+        if (got > 0) {
+          reader.hasUnproven = true;
+          return got;
+        }
         if (this.#stored === undefined && this.#failure === undefined) await next;
         continue;
       }
@@ -404,6 +414,9 @@ export class FillReader {
   readonly #fill: Fill;
   readonly hint: number | undefined;
   readonly signal: AbortSignal | undefined;
+  /** It got bytes before all were there. */
+  hasUnproven = false;
+  #isClosed = false;
   #stored: Promise<BlobReader> | undefined;
 
   constructor(fill: Fill, hint: number | undefined, signal: AbortSignal | undefined) {
@@ -423,6 +436,8 @@ export class FillReader {
   }
 
   async close(): Promise<void> {
+    if (!this.#isClosed) this.#fill.left(this);
+    this.#isClosed = true;
     await this.#stored?.then(
       (reader) => reader.close(),
       () => undefined,

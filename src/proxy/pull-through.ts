@@ -15,13 +15,7 @@
 import NodeCache from 'node-cache';
 import { AirlockError, isAirlockError } from '../errors.ts';
 import { limits } from '../limits.ts';
-import {
-  type ArtifactFacts,
-  type ArtifactSource,
-  etagOf,
-  type OpenArtifact,
-  type OpenOptions,
-} from '../repo/artifact-source.ts';
+import type { ArtifactSource, OpenArtifact, OpenOptions } from '../repo/artifact-source.ts';
 import type { BlobStat, BlobStore, BlobWriter, Digest } from '../repo/blobs/blob-store.ts';
 import type { Catalog } from '../repo/catalog/catalog.ts';
 import type { Pulled } from '../repo/catalog/pulled.ts';
@@ -32,11 +26,13 @@ import { orAborted } from './bell.ts';
 import { type ContentClass, classOf } from './content-class.ts';
 import { Counters } from './counters.ts';
 import { evict } from './eviction.ts';
+import { nobody, notCached, notVerified, unusableList } from './failures.ts';
 import { ask, Fill, isSame, type OpenedBody, type RetryRules } from './fill.ts';
 import { freshUntil, type KeptFacts, keptOf, pulledOf, readKept, readPending } from './kept.ts';
 import { type ListedFile, listedFiles, RepoDigests } from './repo-digests.ts';
 import { digestFromSidecar } from './sidecar.ts';
 import type { Candidate, Sources } from './sources.ts';
+import { comingArtifact, headersOf, keptArtifact, type Outcome } from './told.ts';
 import type { FetchOptions, UpstreamAnswer, UpstreamFacts } from './upstream.ts';
 
 export interface PullThroughParts {
@@ -57,14 +53,6 @@ export interface PullThroughParts {
   readonly now?: () => number;
   /** Our name in Via: a request that carries it has come around in a circle. */
   readonly name?: string;
-}
-
-/** How a request was answered: `X-Cache`, and the parameters of Cache-Status (RFC 9211). */
-interface Outcome {
-  readonly cache: 'HIT' | 'MISS' | 'STALE';
-  readonly status: string;
-  /** Milliseconds; of kept copies. */
-  readonly age?: number;
 }
 
 /** What came of asking the sources. */
@@ -486,6 +474,9 @@ export class PullThrough implements ArtifactSource {
       onBytes: (count) => {
         this.counters.fetched += count;
       },
+      onUnproven: () => {
+        this.counters.unproven += 1;
+      },
     });
     this.#fills.set(path, fill);
     fill.done.then(
@@ -646,54 +637,6 @@ function mayServeStale(error: unknown): boolean {
   return isAirlockError(error) && error.code.startsWith('upstream.');
 }
 
-function nameOf(path: string): Pick<ArtifactFacts, 'name' | 'mediaType'> {
-  const isFolder = path.endsWith('/');
-  return isFolder
-    ? { name: 'index.html', mediaType: 'text/html; charset=utf-8' }
-    : { name: path.slice(path.lastIndexOf('/') + 1) };
-}
-
-function keptArtifact(path: string, { digest, size }: Pulled, facts: KeptFacts): ArtifactFacts {
-  return {
-    ...nameOf(path),
-    digest,
-    size,
-    modified: facts.modified === null ? null : new Date(facts.modified),
-    etag: facts.servedEtag ?? etagOf(digest),
-    freshness: isForEver(path, facts.freshFor) ? 'immutable' : 'revalidate',
-    verification: facts.isVerified ? 'checksum' : 'unverified',
-  };
-}
-
-function comingArtifact(
-  path: string,
-  { digest, size, modified, etag, freshFor, isUnverified }: UpstreamFacts,
-): ArtifactFacts {
-  return {
-    ...nameOf(path),
-    digest,
-    size,
-    modified,
-    etag: digest === null ? etag : etagOf(digest),
-    freshness: isForEver(path, freshFor) ? 'immutable' : 'revalidate',
-    verification: digest === null || isUnverified ? 'unverified' : 'checksum',
-  };
-}
-
-function isForEver(path: string, freshFor: UpstreamFacts['freshFor']): boolean {
-  return classOf(path).kind === 'immutable' || freshFor === 'immutable';
-}
-
-function headersOf({ cache, status, age }: Outcome): string[] {
-  return [
-    'X-Cache',
-    cache,
-    'Cache-Status',
-    `airlock; ${status}`,
-    ...(age === undefined ? [] : ['Age', String(Math.floor(age / 1000))]),
-  ];
-}
-
 /** @throws upstream.unusable */
 function readListed(path: string, bytes: Uint8Array): ListedFile[] {
   try {
@@ -701,32 +644,4 @@ function readListed(path: string, bytes: Uint8Array): ListedFile[] {
   } catch (cause) {
     throw isAirlockError(cause) ? unusableList(path, cause) : cause;
   }
-}
-
-function unusableList(path: string, cause?: Error): AirlockError {
-  return new AirlockError(
-    'upstream.unusable',
-    `${path} is no list of repository metadata. ${cause?.message ?? ''}`.trim(),
-    {
-      cause,
-    },
-  );
-}
-
-function nobody(path: string): AirlockError {
-  return new AirlockError(
-    'upstream.unreachable',
-    `${path} is not kept here, and there is no source that may be asked for it. Name one, or see whether offline mode or the source type forbid it.`,
-  );
-}
-
-function notCached(path: string): AirlockError {
-  return new AirlockError('proxy.not-cached', `${path} is not kept here, and the request forbids to ask anybody else.`);
-}
-
-function notVerified(path: string): AirlockError {
-  return new AirlockError(
-    'upstream.unusable',
-    `Nobody vouches for ${path}: neither its source nor a checksum file beside it names its digest, and this server serves nothing unverified.`,
-  );
 }

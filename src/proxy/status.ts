@@ -130,6 +130,7 @@ export function registerMetrics(registry: Registry, { counters, fills, sources }
   counter('stored', 'Files fetched and kept.', () => counters.stored);
   counter('mismatches', 'Files thrown away because of a wrong digest.', () => counters.mismatches);
   counter('refused', 'Answers and requests that were refused.', () => counters.refused);
+  counter('unproven', 'Answers that ended before what they carried was proven.', () => counters.unproven);
   counter('evicted', 'Fetched files that made room for others.', () => counters.evicted);
   counter('failed_fills', 'Files that could not be fetched to their end.', () => counters.failedFills);
   new Gauge({

@@ -311,9 +311,12 @@ async function importRpm(bench: Bench, dataDir: string, file: string): Promise<n
   return await peakOf(bench, ['--data', dataDir, 'import', 'rpm', ...policy, ...target]);
 }
 
+/** What the launchers of `bin/` give to Node.js. */
+const AS_LAUNCHED = { NODE_OPTIONS: '--max-semi-space-size=8' };
+
 async function peakOf(bench: Bench, args: readonly string[]): Promise<number> {
   let peak = Promise.resolve(0);
-  await runAirlock(bench, args, {}, ({ pid = 0 }) => {
+  await runAirlock(bench, args, { env: AS_LAUNCHED }, ({ pid = 0 }) => {
     peak = peakUntilGone(pid);
   });
   return await peak;

@@ -320,3 +320,41 @@ test('a rebuilt catalog serves the same, and goes on', TOOLS, async (t) => {
   const served = await conductor.serve();
   for (const name of await namedFiles(served)) assert.equal((await served.get(name)).status, 200);
 });
+
+test(
+  'two conductors with one repository key sign alike, and what was signed before is signed again',
+  TOOLS,
+  async (t) => {
+    const { vendor, base, first } = packages();
+    const iso = vendor.iso(OLDER_PACKAGE_ISO, [base, first]);
+    const [one, other] = [await newConductor(t, vendor.keyFile), await newConductor(t, vendor.keyFile)];
+    await one.importIso(iso);
+    await other.importIso(iso);
+    const file = path.join(one.data, 'repository-key.asc');
+    const { fingerprint } = await one.json<{ fingerprint: string }>('keys', 'repository', 'export', file);
+    assert.equal((await stat(file)).mode & 0o777, 0o600);
+    const imported = await other.json<{ fingerprint: string; revisions: object }>('keys', 'repository', 'import', file);
+    assert.equal(imported.fingerprint, fingerprint);
+    assert.deepEqual(imported.revisions, { [RPM_REPOSITORY]: 2 });
+    const digests = async (conductor: typeof one) =>
+      Object.fromEntries((await conductor.show()).entries.map((entry) => [entry.path, entry.digest]));
+    const [ours, theirs] = [await digests(one), await digests(other)];
+    for (const name of ['repodata/repomd.xml', 'RPM-GPG-KEY-airlock']) assert.equal(theirs[name], ours[name]);
+    assert.equal((await other.refuses(4, 'keys', 'repository', 'import', vendor.keyFile)).code, 'key.invalid');
+  },
+);
+
+test('a key that is pinned later reaches clients at once', TOOLS, async (t) => {
+  const { vendor, base, first } = packages();
+  const conductor = await newConductor(t);
+  await conductor.importIso(vendor.iso(OLDER_PACKAGE_ISO, [base, first]), ...policyWords('allow-unsigned'));
+  const keys = async () => (await conductor.show()).entries.filter((entry) => entry.path.includes('KEY-vendor'));
+  assert.deepEqual(await keys(), []);
+  const [added] = await conductor.json<{ fingerprint: string }[]>('trust', 'vendor-key', 'add', vendor.keyFile);
+  assert.deepEqual(
+    (await keys()).map((entry) => entry.path),
+    [`RPM-GPG-KEY-vendor-${added?.fingerprint}`],
+  );
+  await conductor.done('trust', 'vendor-key', 'remove', added?.fingerprint ?? '');
+  assert.deepEqual(await keys(), []);
+});

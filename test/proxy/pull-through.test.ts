@@ -75,6 +75,7 @@ test('a cold range begins where it is wanted', async (t) => {
   const { pull } = await scene(t, { conductors: [sourceAt(origin)] });
   const { bytes: part } = await read(pull, PATH, { from: 11 * MiB, to: 11 * MiB + 10 });
   assert.deepEqual(part, bytes.subarray(11 * MiB, 11 * MiB + 10));
+  assert.equal(pull.counters.unproven, 1);
   await pull.pull(PATH);
   assert.equal(pull.counters.fetched, bytes.length);
   assert.deepEqual((await read(pull, PATH)).bytes, bytes);

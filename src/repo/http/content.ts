@@ -81,7 +81,7 @@ export async function answerContent(
 async function answer(artifact: OpenArtifact, exchange: Exchange, pool: BufferPool): Promise<void> {
   const { request, response } = exchange;
   const { facts } = artifact;
-  exchange.cache = artifact.headers?.[3];
+  exchange.cache = artifact.headers?.[3]; // Cache-Status
   const headers = contentHeaders(facts);
   const verdict = evaluateConditions(request.headers, facts);
   if (verdict === 'failed') throw preconditionFailed();

@@ -10,8 +10,9 @@ import type { BlobStat, BlobStore, Digest } from '../blobs/blob-store.ts';
 import { digestOf } from '../blobs/digest-of.ts';
 import type { BlobRecord, Catalog, Entry } from '../catalog/catalog.ts';
 import { quoteUnsafe } from '../formats/quote.ts';
-import { abandon, heard, type Leases, type StagingOptions, throwIfAborted } from '../ingest/staging.ts';
-import { type PackagesContext, prepareChange, untilSettled } from '../packages/prepare-change.ts';
+import { heard, type StagingOptions, throwIfAborted } from '../ingest/staging.ts';
+import { changePackages } from '../packages/change-packages.ts';
+import type { PackagesContext } from '../packages/prepare-change.ts';
 import { moveSlice } from '../packages/relocate.ts';
 
 /** A blob that is wrong or gone, and what it takes down with it. */
@@ -319,20 +320,7 @@ async function takeOut(catalog: Catalog, name: string, entries: readonly Entry[]
 /** Metadata that is lost is written again; it must not name packages that are. */
 async function repairPackages(context: PackagesContext, name: string, entries: readonly Entry[]): Promise<Repaired> {
   const lost = new Set(entries.map(({ artifact }) => artifact.digest));
-  const leases: Leases = new Set();
   const keep = ({ artifact }: Entry) => (lost.has(artifact.digest) ? 'gone' : artifact);
-  try {
-    const revision = await untilSettled(async () => {
-      const change = await prepareChange(context, { repository: name, reason: 'verify --repair', keep }, leases);
-      return await context.catalog.transaction(async (tx) => {
-        const number = await change.publish(tx);
-        for (const digest of leases) await tx.release(digest);
-        return number;
-      });
-    });
-    return { revision, paths: entries.filter(({ artifact }) => artifact.kind === 'rpm').map(({ path }) => path) };
-  } catch (error) {
-    await abandon(context, leases);
-    throw error;
-  }
+  const revision = await changePackages(context, { repository: name, reason: 'verify --repair', keep });
+  return { revision, paths: entries.filter(({ artifact }) => artifact.kind === 'rpm').map(({ path }) => path) };
 }

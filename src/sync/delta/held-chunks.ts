@@ -1,6 +1,6 @@
 /**
  * All chunks of all that a site holds, to be found by their hash. Some fifty bytes for each, in few large arrays: a site
- * with 90 GB of images needs 70 MB.
+ * with 64 GB of images needs 50 MB.
  */
 import { limits } from '../../limits.ts';
 import type { Digest } from '../../repo/blobs/blob-store.ts';
