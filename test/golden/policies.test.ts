@@ -5,6 +5,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { comparePolicies } from '../../src/repo/policies/compare.ts';
 import { diffText } from '../../src/repo/policies/diff-text.ts';
+import { lint } from '../../src/repo/policies/lint.ts';
 
 const OWN = path.join(import.meta.dirname, 'policies');
 const REAL = path.join(import.meta.dirname, '..', '..', '..', 'shared', 'data', 'iam');
@@ -40,3 +41,16 @@ for (const [older, first] of Object.entries(NAMES)) {
     });
   }
 }
+
+test('real policies have nothing that AWS would refuse, but for what is to be filled in', isThere, () => {
+  const found = Object.entries(NAMES).map(([name, file]) => {
+    const { characters, findings } = lint(readFileSync(path.join(REAL, file)));
+    return [name, characters, findings.map(({ rule }) => rule)];
+  });
+  assert.deepEqual(found, [
+    ['app', 3994, []],
+    ['expanded-1', 4959, ['placeholder']],
+    ['expanded-2', 3349, ['placeholder']],
+    ['ec2', 226, []],
+  ]);
+});

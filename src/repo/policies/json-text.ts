@@ -5,8 +5,8 @@ import { limits } from '../../limits.ts';
 
 export type JsonReading =
   | { readonly ok: true; readonly value: unknown; readonly duplicates: readonly DuplicateKey[] }
-  /** `line` counts from 1; null where nobody can tell. */
-  | { readonly ok: false; readonly why: string; readonly line: number | null; readonly isTooDeep: boolean };
+  /** `line` counts from 1. */
+  | { readonly ok: false; readonly why: string; readonly line: number; readonly isTooDeep: boolean };
 
 /** A key that stands twice in one object. Most readers take the last, AWS refuses. */
 export interface DuplicateKey {
@@ -33,10 +33,36 @@ export function readJson(text: string): JsonReading {
   try {
     return { ok: true, value: JSON.parse(text), duplicates };
   } catch (cause) {
-    const said = cause instanceof Error ? cause.message : String(cause);
-    const at = /at position (\d+)/.exec(said)?.[1];
-    const line = at !== undefined ? lineOf(text, Number(at)) : /end of JSON input/.test(said) ? lineOf(text) : null;
-    return { ok: false, why: said.replace(/ in JSON at position .*$/s, ''), line, isTooDeep: false };
+    const why = said(cause)
+      .replace(/ in JSON at position .*$/s, '')
+      .replace(/, (\.\.\.)?".*is not valid JSON$/s, '');
+    return { ok: false, why, line: lineOf(text, faultIn(text)), isTooDeep: false };
+  }
+}
+
+function said(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Where the first character stands that no valid JSON has there. V8 does not always say: it is asked about beginnings. */
+function faultIn(text: string): number {
+  let [good, bad] = [0, text.length];
+  while (bad - good > 1) {
+    const middle = Math.floor((good + bad) / 2);
+    if (mayGoOn(text.slice(0, middle))) good = middle;
+    else bad = middle;
+  }
+  return good;
+}
+
+/** False if the text cannot be the beginning of valid JSON. */
+function mayGoOn(beginning: string): boolean {
+  try {
+    JSON.parse(beginning);
+    return true;
+  } catch (error) {
+    const at = /at position (\d+)/.exec(said(error))?.[1];
+    return /end of JSON input|Unterminated string/.test(said(error)) || Number(at) === beginning.length;
   }
 }
 
@@ -82,7 +108,7 @@ function unquoted(token: string): string {
   }
 }
 
-function lineOf(text: string, position = text.length): number {
+function lineOf(text: string, position: number): number {
   let line = 1;
   for (let at = text.indexOf('\n'); at >= 0 && at < position; at = text.indexOf('\n', at + 1)) line += 1;
   return line;

@@ -73,8 +73,7 @@ function lintText(text: string, characters: number, report: Report): void {
     }
     if (isAwsPolicy(reading.value)) lintPolicy(reading.value, characters, report);
   } else if (isMeantAsJson) {
-    const where = reading.line === null ? '' : `Line ${reading.line}: `;
-    report('error', 'json', `${where}It is no valid JSON: ${reading.why}.`);
+    report('error', 'json', `Line ${reading.line}: It is no valid JSON: ${reading.why}.`);
   }
   const blanks = new Set(text.match(/<[A-Za-z][A-Za-z0-9 _.-]{0,60}>/g));
   if (blanks.size > 0) {

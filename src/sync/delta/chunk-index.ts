@@ -1,6 +1,6 @@
 /** The chunks of one blob, kept small: 20 bytes for each. */
 import type { ByteSource, Digest } from '../../repo/blobs/blob-store.ts';
-import { chunksOf, HASH_BYTES } from './chunker.ts';
+import { chunksOf } from './chunker.ts';
 
 export interface ChunkIndex {
   readonly digest: Digest;
@@ -19,12 +19,12 @@ export async function indexChunks(
   source: ByteSource,
   onBytes?: (bytes: number) => void,
 ): Promise<ChunkIndex> {
-  const hashes: Buffer[] = [];
+  const hashes: string[] = [];
   const lengths: number[] = [];
   for await (const chunk of chunksOf(source)) {
     hashes.push(chunk.hash);
     lengths.push(chunk.length);
     onBytes?.(chunk.length);
   }
-  return { digest, hashes: Buffer.concat(hashes, hashes.length * HASH_BYTES), lengths: Uint32Array.from(lengths) };
+  return { digest, hashes: Buffer.from(hashes.join(''), 'binary'), lengths: Uint32Array.from(lengths) };
 }

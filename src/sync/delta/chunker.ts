@@ -5,9 +5,8 @@
  * Indexes that are kept rest on these cuts: another table, mask or size makes all of them worthless, and asks for another
  * version of their file (chunk-file.ts).
  */
-import { createHash, hash } from 'node:crypto';
+import { createHash, hash as sha256 } from 'node:crypto';
 import type { ByteRange, ByteSource } from '../../repo/blobs/blob-store.ts';
-import { readAhead } from '../../repo/blobs/read-ahead.ts';
 
 /** How finely is cut. Bytes. */
 export interface Grain {
@@ -31,9 +30,11 @@ export interface Chunk {
   /** Of the first byte, in the source. */
   readonly offset: number;
   readonly length: number;
-  /** SHA-256, the first 16 bytes of it: nobody meets two equal ones by chance, and whoever makes some spoils a delta, not
-   * a delivery, for the digest of the whole is checked at the end. */
-  readonly hash: Buffer;
+  /**
+   * SHA-256, the first 16 bytes of it, each as a character: no two that are equal ever meet by chance, and whoever makes
+   * some spoils a delta, nothing else, for the digest of the whole is checked at the end.
+   */
+  readonly hash: string;
 }
 
 export const HASH_BYTES = 16;
@@ -62,47 +63,70 @@ export function cutAfter(bytes: Uint8Array, start: number, end: number, grain: G
   return last;
 }
 
-/** Bytes that are looked at together; several times the longest chunk. */
-const WINDOW = 4 * 2 ** 20;
+/** Bytes that are read at once. */
+const PIECE = 2 ** 20;
+
+/** Memory for `chunksOf`: who reads many ranges, one after the other, has one for all of them. */
+export interface Scratch {
+  /** What is being cut. */
+  readonly window: Buffer;
+  /** What is being read meanwhile. */
+  readonly next: Buffer;
+}
+
+export function newScratch(): Scratch {
+  return { window: Buffer.allocUnsafe(PIECE + COARSE.most), next: Buffer.allocUnsafe(PIECE) };
+}
+
+export interface ChunksOptions {
+  /** Default: 64 KiB on average. */
+  readonly grain?: Grain;
+  /** Default: all of the source. */
+  readonly range?: ByteRange;
+  readonly scratch?: Scratch;
+}
 
 /**
  * The chunks of a range, read once, in order.
- * @throws what the source throws
+ * @throws what the source throws, RangeError if it ends before the range
  */
 export async function* chunksOf(
   source: ByteSource,
-  grain: Grain = COARSE,
-  range: ByteRange = { start: 0, end: source.size },
+  { grain = COARSE, range = { start: 0, end: source.size }, scratch = newScratch() }: ChunksOptions = {},
 ): AsyncGenerator<Chunk, void, undefined> {
-  const window = Buffer.allocUnsafe(Math.min(WINDOW, range.end - range.start) + grain.most);
-  let offset = range.start;
-  let filled = 0;
-  for await (const piece of readAhead(source, range)) {
-    for (let taken = 0; taken < piece.length; ) {
-      const part = Math.min(piece.length - taken, window.length - filled);
-      window.set(piece.subarray(taken, taken + part), filled);
-      taken += part;
-      filled += part;
-      if (filled < window.length) break;
+  const { window, next } = scratch;
+  let unread = range.start;
+  const readNext = (): Promise<number> => {
+    const wanted = Math.min(PIECE, range.end - unread);
+    unread += wanted;
+    return wanted === 0 ? Promise.resolve(0) : readWhole(source, next.subarray(0, wanted), unread - wanted);
+  };
+  let reading = readNext();
+  try {
+    for (let offset = range.start, filled = 0; ; ) {
+      const read = await reading;
+      next.copy(window, filled, 0, read);
+      filled += read;
+      const isLast = unread === range.end;
+      reading = readNext();
       let start = 0;
-      for (; filled - start >= grain.most; ) {
+      while (isLast ? start < filled : filled - start >= grain.most) {
         const end = cutAfter(window, start, filled, grain);
-        yield chunkOf(window, start, end, offset);
+        const hash = sha256('sha256', window.subarray(start, end), 'binary').slice(0, HASH_BYTES);
+        yield { offset: offset + start, length: end - start, hash };
         start = end;
       }
+      if (isLast) return;
       window.copyWithin(0, start, filled);
       offset += start;
       filled -= start;
     }
-  }
-  for (let start = 0; start < filled; ) {
-    const end = cutAfter(window, start, filled, grain);
-    yield chunkOf(window, start, end, offset);
-    start = end;
+  } finally {
+    await reading.catch(() => undefined); // the caller may stop early, and use the memory for something else
   }
 }
 
-function chunkOf(window: Buffer, start: number, end: number, offset: number): Chunk {
-  const digest = hash('sha256', window.subarray(start, end), 'buffer');
-  return { offset: offset + start, length: end - start, hash: digest.subarray(0, HASH_BYTES) };
+async function readWhole(source: ByteSource, into: Buffer, position: number): Promise<number> {
+  if ((await source.readAt(into, position)) === into.length) return into.length;
+  throw new RangeError('a file that is being cut into chunks ended early');
 }

@@ -38,7 +38,8 @@ export class HeldChunks {
     const blob = this.addBlob(digest);
     if (this.#count + lengths.length > limits.delta.chunks) return false;
     for (const [index, length] of lengths.entries()) {
-      this.addChunk(hashes.subarray(index * HASH_BYTES, (index + 1) * HASH_BYTES), { blob, offset, length });
+      const hash = hashes.toString('binary', index * HASH_BYTES, (index + 1) * HASH_BYTES);
+      this.addChunk(hash, { blob, offset, length });
       offset += length;
     }
     return true;
@@ -49,11 +50,11 @@ export class HeldChunks {
     return this.blobs.length - 1;
   }
 
-  addChunk(hash: Buffer, { blob, offset, length }: HeldPlace): void {
+  addChunk(hash: string, { blob, offset, length }: HeldPlace): void {
     if (this.#count === this.#lengths.length) this.#grow();
     const chunk = this.#count;
     this.#count += 1;
-    for (let word = 0; word < WORDS; word += 1) this.#hashes[chunk * WORDS + word] = hash.readUInt32LE(word * 4);
+    for (let word = 0; word < WORDS; word += 1) this.#hashes[chunk * WORDS + word] = wordOf(hash, word);
     this.#blobs[chunk] = blob;
     this.#offsets[chunk] = offset;
     this.#lengths[chunk] = length;
@@ -61,19 +62,19 @@ export class HeldChunks {
   }
 
   /** @returns the number of a chunk with this hash, -1 if there is none */
-  find(hash: Buffer): number {
+  find(hash: string): number {
     const mask = this.#slots.length - 1;
-    for (let slot = hash.readUInt32LE(0) & mask; ; slot = (slot + 1) & mask) {
+    for (let slot = wordOf(hash, 0) & mask; ; slot = (slot + 1) & mask) {
       const chunk = (this.#slots[slot] ?? 0) - 1;
       if (chunk < 0 || this.is(chunk, hash)) return chunk;
     }
   }
 
   /** Whether a chunk is there and has this hash. The next one of the same blob has the next number. */
-  is(chunk: number, hash: Buffer): boolean {
+  is(chunk: number, hash: string): boolean {
     if (chunk >= this.#count) return false;
     for (let word = 0; word < WORDS; word += 1) {
-      if (this.#hashes[chunk * WORDS + word] !== hash.readUInt32LE(word * 4)) return false;
+      if (this.#hashes[chunk * WORDS + word] !== wordOf(hash, word)) return false;
     }
     return true;
   }
@@ -115,4 +116,11 @@ export class HeldChunks {
 function grown<T extends Uint32Array | Float64Array>(old: T, larger: T): T {
   larger.set(old);
   return larger;
+}
+
+/** Four characters of a hash, as one number. */
+function wordOf(hash: string, word: number): number {
+  const at = word * 4;
+  const low = hash.charCodeAt(at) | (hash.charCodeAt(at + 1) << 8);
+  return (low | (hash.charCodeAt(at + 2) << 16) | (hash.charCodeAt(at + 3) << 24)) >>> 0;
 }

@@ -1,12 +1,10 @@
 /** Which chunks of a stretch of bytes are held, and where. */
-import type { ByteRange, ByteSource } from '../../repo/blobs/blob-store.ts';
-import { chunksOf, type Grain } from './chunker.ts';
+import type { ByteSource } from '../../repo/blobs/blob-store.ts';
+import { type ChunksOptions, chunksOf } from './chunker.ts';
 import type { HeldChunks } from './held-chunks.ts';
 import { Steps } from './steps.ts';
 
-export interface MatchOptions {
-  readonly grain: Grain;
-  readonly range: ByteRange;
+export interface MatchOptions extends ChunksOptions {
   /** Called with the number of bytes done since the last call; may throw to stop. */
   readonly onBytes?: ((bytes: number) => void) | undefined;
 }
@@ -15,7 +13,7 @@ export interface MatchOptions {
 export async function matchChunks(source: ByteSource, held: HeldChunks, options: MatchOptions): Promise<Steps> {
   const steps = new Steps();
   let last = -1;
-  for await (const { hash, length } of chunksOf(source, options.grain, options.range)) {
+  for await (const { hash, length } of chunksOf(source, options)) {
     const goesOn = last >= 0 && held.is(last + 1, hash) && held.place(last + 1).blob === held.place(last).blob;
     last = goesOn ? last + 1 : held.find(hash);
     if (last < 0) {

@@ -6,7 +6,7 @@
 import { limits } from '../../limits.ts';
 import type { BlobReader, ByteRange, ByteSource, Digest } from '../../repo/blobs/blob-store.ts';
 import { Bases } from './bases.ts';
-import { COARSE, chunksOf, FINE, type Grain, MEDIUM } from './chunker.ts';
+import { chunksOf, FINE, type Grain, MEDIUM, newScratch, type Scratch } from './chunker.ts';
 import { extendCopies } from './extend-copies.ts';
 import { HeldChunks } from './held-chunks.ts';
 import { matchChunks } from './match-chunks.ts';
@@ -25,7 +25,7 @@ export interface DeltaPlan {
 export interface PlanOptions {
   /** As BlobStore.open, but gives undefined for what the site holds and is not stored here. What it gives is closed here. */
   readonly open: (digest: Digest) => Promise<BlobReader | undefined>;
-  /** Called with the number of bytes done since the last call; may throw to stop. */
+  /** Called with the number of bytes done since the last call, or 0 where some are looked at again; may throw to stop. */
   readonly onBytes?: (bytes: number) => void;
 }
 
@@ -40,15 +40,15 @@ export async function planDelta(
   held: HeldChunks,
   { open, onBytes }: PlanOptions,
 ): Promise<DeltaPlan | undefined> {
-  const range = { start: 0, end: blob.size };
-  const coarse = await matchChunks(blob, held, { grain: COARSE, range, onBytes });
+  const scratch = newScratch();
+  const coarse = await matchChunks(blob, held, { scratch, onBytes });
   if (coarse.list.length > limits.delta.steps || coarse.list.every(({ base }) => base === null)) return undefined;
   const bases = new Bases(held.blobs, open);
   try {
     let steps: readonly Step[] = (await extendCopies(coarse.list, blob, bases)).list;
     for (const { grain, most, unless } of ROUNDS) {
       if ((await leftovers(steps, bases)).bytes > unless) {
-        steps = await refine(blob, steps, { bases, digests: held.blobs, grain, most });
+        steps = await refine(blob, steps, { bases, digests: held.blobs, scratch, onBytes, grain, most });
       }
     }
     return withOwnBases(steps, held.blobs);
@@ -66,22 +66,25 @@ const ROUNDS: readonly { readonly grain: Grain; readonly most: number; readonly 
 interface Refinement {
   readonly bases: Bases;
   readonly digests: readonly Digest[];
+  readonly scratch: Scratch;
+  readonly onBytes: PlanOptions['onBytes'] | undefined;
   readonly grain: Grain;
   readonly most: number;
 }
 
 /** Looks for what is new so far in what is left of the bases. */
 async function refine(blob: ByteSource, steps: readonly Step[], refinement: Refinement): Promise<readonly Step[]> {
-  const { bases, grain } = refinement;
+  const { bases, grain, scratch, onBytes } = refinement;
   if (freshBytes(steps) === 0) return steps;
   const left = await indexLeftovers(steps, refinement);
   if (left.count === 0) return steps;
   const refined = new Steps();
   let position = 0;
   for (const step of steps) {
+    onBytes?.(0);
     if (step.base === null && step.length >= grain.least) {
       const range = { start: position, end: position + step.length };
-      refined.addAll((await matchChunks(blob, left, { grain, range })).list);
+      refined.addAll((await matchChunks(blob, left, { grain, range, scratch })).list);
     } else refined.add(step);
     position += step.length;
   }
@@ -91,7 +94,7 @@ async function refine(blob: ByteSource, steps: readonly Step[], refinement: Refi
 
 async function indexLeftovers(
   steps: readonly Step[],
-  { bases, digests, grain, most }: Refinement,
+  { bases, digests, grain, scratch, onBytes, most }: Refinement,
 ): Promise<HeldChunks> {
   const index = new HeldChunks();
   for (const digest of digests) index.addBlob(digest);
@@ -103,8 +106,9 @@ async function indexLeftovers(
       const range = { start, end: Math.min(end, start + room) };
       room -= range.end - range.start;
       if (range.end - range.start < grain.least) continue;
-      for await (const { hash, offset, length } of chunksOf(reader, grain, range)) {
+      for await (const { hash, offset, length } of chunksOf(reader, { grain, range, scratch })) {
         index.addChunk(hash, { blob: base, offset, length });
+        onBytes?.(0);
       }
     }
   }
