@@ -3,7 +3,7 @@ import type { BlobStat, ByteSource } from '../blobs/blob-store.ts';
 import type { Artifact, ArtifactKind, Json, ReleaseFacts, RepositoryKind } from '../catalog/artifact.ts';
 import type { CatalogTransaction, Entry } from '../catalog/catalog.ts';
 import type { PackagesContext } from '../packages/prepare-change.ts';
-import type { Leases } from './staging.ts';
+import type { Leases } from '../staging.ts';
 
 export type IngestContext = PackagesContext;
 

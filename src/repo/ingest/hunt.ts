@@ -4,8 +4,8 @@ import path from 'node:path';
 import { AirlockError, isAirlockError, systemCode } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import { quoteUnsafe } from '../formats/quote.ts';
+import { throwIfAborted } from '../staging.ts';
 import { isGone } from './medium.ts';
-import { throwIfAborted } from './staging.ts';
 
 /** What the vendor's `import iso hunt` looks for (vendor.md A1). */
 const PATTERN = /^(?:128T.*\.iso|SSR.*\.iso|SSR.*\.tar)$/;

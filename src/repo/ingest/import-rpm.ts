@@ -16,9 +16,9 @@ import { type PackagesContext, prepareChange, untilSettled } from '../packages/p
 import { readPackage, requirementsOf } from '../packages/read-package.ts';
 import { rpmRepositoryName } from '../packages/repository-name.ts';
 import { type Incoming, resolve, type Unresolved } from '../packages/resolve.ts';
+import { abandon, commit, type Leases, requireSpace, type StagingOptions, stage, throwIfAborted } from '../staging.ts';
 import { packageArtifact } from './image-packages.ts';
 import { openMediumFile } from './medium.ts';
-import { abandon, commit, type Leases, requireSpace, type StagingOptions, stage, throwIfAborted } from './staging.ts';
 
 export interface ImportRpmTarget {
   readonly distribution: string;

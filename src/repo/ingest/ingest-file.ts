@@ -9,10 +9,6 @@ import { digestOf } from '../blobs/digest-of.ts';
 import type { Artifact, Json, Verification } from '../catalog/artifact.ts';
 import type { Entry } from '../catalog/catalog.ts';
 import { quoteUnsafe } from '../formats/quote.ts';
-import { type Contents, type Destination, type IngestContext, type Inspected, isProven } from './destination.ts';
-import { type MediumFile, openMediumFile } from './medium.ts';
-import { type Arrival, conflict, plan, publish } from './publish.ts';
-import { type FoundSidecars, findSidecars } from './sidecars.ts';
 import {
   commit,
   heard,
@@ -23,7 +19,11 @@ import {
   type StagingOptions,
   stage,
   throwIfAborted,
-} from './staging.ts';
+} from '../staging.ts';
+import { type Contents, type Destination, type IngestContext, type Inspected, isProven } from './destination.ts';
+import { type MediumFile, openMediumFile } from './medium.ts';
+import { type Arrival, conflict, plan, publish } from './publish.ts';
+import { type FoundSidecars, findSidecars } from './sidecars.ts';
 import { advice, checkSidecars, type Demands, summarize } from './vouching.ts';
 
 export type { IngestContext } from './destination.ts';

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { AirlockError, type ErrorCode, isAirlockError, systemCode } from '../../errors.ts';
 import type { ByteSource } from '../blobs/blob-store.ts';
 import { quoteUnsafe } from '../formats/quote.ts';
-import { throwIfAborted } from './staging.ts';
+import { throwIfAborted } from '../staging.ts';
 
 /** An open file of a medium. Whoever opened it closes it. */
 export interface MediumFile extends ByteSource {

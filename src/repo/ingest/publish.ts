@@ -7,10 +7,10 @@ import type { BlobStat, Digest } from '../blobs/blob-store.ts';
 import type { Artifact } from '../catalog/artifact.ts';
 import type { CatalogTransaction, Entry, Put } from '../catalog/catalog.ts';
 import { quoteUnsafe } from '../formats/quote.ts';
+import { abandon, type Leases, spareRoom, storeBytes } from '../staging.ts';
 import { type Contents, type Destination, type IngestContext, isProven } from './destination.ts';
 import { planSidecars, type SidecarPlan } from './published-sidecars.ts';
 import type { Sidecar } from './sidecars.ts';
-import { abandon, type Leases, spareRoom, storeBytes } from './staging.ts';
 import { type Demands, requireStrength, stronger } from './vouching.ts';
 
 /** A file that was read and checked. */

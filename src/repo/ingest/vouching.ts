@@ -7,9 +7,9 @@ import type { ByteSource, Digest } from '../blobs/blob-store.ts';
 import { digestOf } from '../blobs/digest-of.ts';
 import type { Check, Verification } from '../catalog/artifact.ts';
 import { quoteUnsafe } from '../formats/quote.ts';
+import { heard, type StagingOptions } from '../staging.ts';
 import { openIfThere } from './medium.ts';
 import type { FoundSidecars, Sidecar } from './sidecars.ts';
-import { heard, type StagingOptions } from './staging.ts';
 
 /** What an import asks for beyond the rule that nothing may be wrong. */
 export interface Demands {

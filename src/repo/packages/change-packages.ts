@@ -1,5 +1,5 @@
 /** Changes of RPM repositories that stand alone, each in a transaction of its own. */
-import { abandon, type Leases } from '../ingest/staging.ts';
+import { abandon, type Leases } from '../staging.ts';
 import { type PackageEdit, type PackagesContext, prepareChange, untilSettled } from './prepare-change.ts';
 
 /** @returns the published revision @throws as prepareChange; nothing is left then */

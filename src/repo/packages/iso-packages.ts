@@ -14,7 +14,7 @@ import { quote } from '../formats/quote.ts';
 import { checkFileName, type NamingFacts } from '../formats/rpm/file-name.ts';
 import type { RpmPolicy } from '../formats/rpm/signature-policy.ts';
 import { rpmVerifier } from '../formats/rpm/verify-rpm.ts';
-import { throwIfAborted } from '../ingest/staging.ts';
+import { throwIfAborted } from '../staging.ts';
 import { type FoundCarried, findCarried } from './carried.ts';
 import { type Examined, examinePackage, type GoodPackage } from './examine-package.ts';
 import { type PackageFacts, packageFactsOf } from './package-list.ts';

@@ -15,7 +15,7 @@ import { METADATA_KINDS, type MetadataKind } from '../formats/repodata/metadata-
 import { REPOSITORY_KEY_PATH } from '../formats/repodata/repo-file.ts';
 import { metadataPath, type RepomdRecord, repomd } from '../formats/repodata/repomd.ts';
 import { type PackageList, writeMetadata } from '../formats/repodata/write-metadata.ts';
-import { commit, type Leases, type Stores, storeBytes } from '../ingest/staging.ts';
+import { commit, type Leases, type Stores, storeBytes } from '../staging.ts';
 import type { CarriedFacts } from './carried.ts';
 import { type ListedPackage, listed, packageList } from './package-list.ts';
 import { recordAgain } from './record-again.ts';

@@ -4,7 +4,7 @@
  */
 import { limits } from '../../limits.ts';
 import type { Digest } from '../blobs/blob-store.ts';
-import type { Stores } from '../ingest/staging.ts';
+import type { Stores } from '../staging.ts';
 import { readPackageFrom } from './read-package.ts';
 
 /** Reads packages again, and records what repodata says of them. @throws rpm.*, what store and catalog throw */

@@ -6,7 +6,7 @@ import { limits } from '../../limits.ts';
 import type { BlobStore, Digest } from '../blobs/blob-store.ts';
 import { sliceStat } from '../blobs/slice-reader.ts';
 import type { BlobRecord, Catalog } from '../catalog/catalog.ts';
-import { type StagingOptions, stage } from '../ingest/staging.ts';
+import { type StagingOptions, stage } from '../staging.ts';
 
 export interface Relocated {
   readonly digest: Digest;

@@ -1,7 +1,7 @@
 /** `policy approve`: a person has looked at a held version and lets it out. */
 import { AirlockError } from '../../errors.ts';
-import type { Stores } from '../ingest/staging.ts';
 import { untilSettled } from '../packages/prepare-change.ts';
+import type { Stores } from '../staging.ts';
 import { type BroughtPolicy, write } from './bring.ts';
 import { POLICIES, policySet, versionPath } from './policy-name.ts';
 import { heldVersions, newestVersion, type PolicyVersion, versionAt } from './versions.ts';

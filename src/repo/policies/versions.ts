@@ -11,7 +11,7 @@ import type { Digest } from '../blobs/blob-store.ts';
 import type { Artifact, Json, Verification } from '../catalog/artifact.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Pulled } from '../catalog/pulled.ts';
-import type { Stores } from '../ingest/staging.ts';
+import type { Stores } from '../staging.ts';
 import type { PolicyFormat, Widening } from './compare.ts';
 import { POLICIES, type PolicyReference, versionPath } from './policy-name.ts';
 

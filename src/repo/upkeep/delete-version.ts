@@ -9,9 +9,9 @@ import type { Catalog, Entry } from '../catalog/catalog.ts';
 import { quote, quoteUnsafe } from '../formats/quote.ts';
 import { parseRelease } from '../formats/releases/release.ts';
 import { matchVersion } from '../formats/releases/same-release.ts';
-import { abandon, type Leases } from '../ingest/staging.ts';
 import { type PackagesContext, type PreparedChange, prepareChange, untilSettled } from '../packages/prepare-change.ts';
 import { broughtBy, withoutImages } from '../packages/without-images.ts';
+import { abandon, type Leases } from '../staging.ts';
 
 /** What a spelling means, and so what would go. */
 export interface Deletion {

@@ -8,7 +8,7 @@ import type { BlobStat, BlobStore, Digest } from '../blobs/blob-store.ts';
 import type { BlobRecord, Catalog } from '../catalog/catalog.ts';
 import type { RevisionLog } from '../catalog/revision-log.ts';
 import { quoteUnsafe } from '../formats/quote.ts';
-import { throwIfAborted } from '../ingest/staging.ts';
+import { throwIfAborted } from '../staging.ts';
 
 export interface Finding {
   readonly severity: 'error' | 'warning';

@@ -4,8 +4,8 @@
  */
 import type { BlobStore, Digest } from '../blobs/blob-store.ts';
 import type { Catalog } from '../catalog/catalog.ts';
-import { type StagingOptions, throwIfAborted } from '../ingest/staging.ts';
 import { type Relocated, relocateSlices } from '../packages/relocate.ts';
+import { type StagingOptions, throwIfAborted } from '../staging.ts';
 
 export interface PruneReport {
   readonly removed: readonly { readonly digest: Digest; readonly size: number }[];

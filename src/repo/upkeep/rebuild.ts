@@ -6,8 +6,8 @@ import { limits } from '../../limits.ts';
 import type { BlobStore, Digest } from '../blobs/blob-store.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { LostRevision, RevisionLine, RevisionLog } from '../catalog/revision-log.ts';
-import { throwIfAborted } from '../ingest/staging.ts';
 import type { Progress } from '../progress.ts';
+import { throwIfAborted } from '../staging.ts';
 
 export interface RebuildReport {
   readonly repositories: number;

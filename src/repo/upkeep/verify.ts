@@ -10,10 +10,10 @@ import type { BlobStat, BlobStore, Digest } from '../blobs/blob-store.ts';
 import { digestOf } from '../blobs/digest-of.ts';
 import type { BlobRecord, Catalog, Entry } from '../catalog/catalog.ts';
 import { quoteUnsafe } from '../formats/quote.ts';
-import { heard, type StagingOptions, throwIfAborted } from '../ingest/staging.ts';
 import { changePackages } from '../packages/change-packages.ts';
 import type { PackagesContext } from '../packages/prepare-change.ts';
 import { moveSlice } from '../packages/relocate.ts';
+import { heard, type StagingOptions, throwIfAborted } from '../staging.ts';
 
 /** A blob that is wrong or gone, and what it takes down with it. */
 export interface Damage {

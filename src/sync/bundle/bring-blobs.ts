@@ -9,14 +9,7 @@ import { digestOf } from '../../repo/blobs/digest-of.ts';
 import { readAhead } from '../../repo/blobs/read-ahead.ts';
 import { sliceReader, sliceStat } from '../../repo/blobs/slice-reader.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
-import {
-  heard,
-  type Leases,
-  leased,
-  requireSpace,
-  type StagingOptions,
-  type Stores,
-} from '../../repo/ingest/staging.ts';
+import { heard, type Leases, leased, requireSpace, type StagingOptions, type Stores } from '../../repo/staging.ts';
 import { TrustedBlobs } from '../../repo/trusted-blobs.ts';
 import { blobsOf, type Manifest, type ManifestBlob } from './manifest.ts';
 import type { VolumeSet } from './volume-set.ts';

@@ -3,7 +3,7 @@
  * for `bundle verify`, which reads every byte. Neither changes anything.
  */
 import { AirlockError } from '../../errors.ts';
-import { heard, type StagingOptions } from '../../repo/ingest/staging.ts';
+import { heard, type StagingOptions } from '../../repo/staging.ts';
 import type { Carrier } from '../carriers/carrier.ts';
 import type { SiteTrust } from '../trust/site-trust.ts';
 import { findBundles } from './find-bundles.ts';

@@ -10,7 +10,6 @@ import type { Digest } from '../../repo/blobs/blob-store.ts';
 import type { Artifact } from '../../repo/catalog/artifact.ts';
 import type { Catalog, Entry, Put } from '../../repo/catalog/catalog.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
-import type { Leases } from '../../repo/ingest/staging.ts';
 import {
   BUNDLE_SOURCE,
   type PackagesContext,
@@ -19,6 +18,7 @@ import {
   untilSettled,
   VENDOR_KEY_PREFIX,
 } from '../../repo/packages/prepare-change.ts';
+import type { Leases } from '../../repo/staging.ts';
 import type { Mark, SiteTrust } from '../trust/site-trust.ts';
 import type { ManifestRepository } from './manifest.ts';
 import { bundleName } from './names.ts';

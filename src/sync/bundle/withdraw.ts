@@ -1,6 +1,5 @@
 import type { Digest } from '../../repo/blobs/blob-store.ts';
 import type { Entry } from '../../repo/catalog/catalog.ts';
-import { abandon, type Leases } from '../../repo/ingest/staging.ts';
 import {
   type PackageEdit,
   type PackagesContext,
@@ -9,6 +8,7 @@ import {
   untilSettled,
 } from '../../repo/packages/prepare-change.ts';
 import { withoutImages } from '../../repo/packages/without-images.ts';
+import { abandon, type Leases } from '../../repo/staging.ts';
 
 export interface Withdrawn {
   readonly repository: string;

@@ -7,7 +7,7 @@ import { asSpaceError, syncDirectory } from '../../repo/blobs/durable.ts';
 import { PositionalFile } from '../../repo/blobs/positional-file.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
 import { isGone, openIfThere } from '../../repo/ingest/medium.ts';
-import { throwIfAborted } from '../../repo/ingest/staging.ts';
+import { throwIfAborted } from '../../repo/staging.ts';
 import {
   type Carrier,
   type CarrierWriter,

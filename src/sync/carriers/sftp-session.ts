@@ -5,7 +5,7 @@ import SftpClient from 'ssh2-sftp-client';
 import { AirlockError, isAirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
-import { throwIfAborted } from '../../repo/ingest/staging.ts';
+import { throwIfAborted } from '../../repo/staging.ts';
 import { formatSftpUrl, type SftpAddress } from './sftp-address.ts';
 import { type ConnectOptions, credentialsOf, type HostCheck, hostCheckOf, type SftpLogin } from './sftp-login.ts';
 

@@ -2,12 +2,12 @@
  * Bringing bytes into the store: read once, hashed and written on the way, invisible until committed.
  */
 import { randomBytes } from 'node:crypto';
-import { AirlockError } from '../../errors.ts';
-import { limits } from '../../limits.ts';
-import type { BlobStat, BlobStore, BlobWriter, ByteSource, Digest } from '../blobs/blob-store.ts';
-import { readAhead } from '../blobs/read-ahead.ts';
-import type { Catalog } from '../catalog/catalog.ts';
-import type { Progress } from '../progress.ts';
+import { AirlockError } from '../errors.ts';
+import { limits } from '../limits.ts';
+import type { BlobStat, BlobStore, BlobWriter, ByteSource, Digest } from './blobs/blob-store.ts';
+import { readAhead } from './blobs/read-ahead.ts';
+import type { Catalog } from './catalog/catalog.ts';
+import type { Progress } from './progress.ts';
 
 /** Where bytes go, and where it is written down that they are there. */
 export interface Stores {
