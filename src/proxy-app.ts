@@ -6,7 +6,7 @@ import path from 'node:path';
 import type { App } from './app.ts';
 import { type Config, PlainSecret, type Secret } from './config.ts';
 import { AirlockError } from './errors.ts';
-import { openProxy, type RunningProxy, type SiteOptions } from './proxy/open-proxy.ts';
+import type { RunningProxy, SiteOptions } from './proxy/open-proxy.ts';
 import type { Logger } from './repo/http/logger.ts';
 import type { TrustedBlobs } from './repo/trusted-blobs.ts';
 
@@ -52,6 +52,8 @@ export async function openProxyOf(
       ...(rest.password === undefined ? {} : { password: await reveal(dataDir, `${at}.password`, rest.password) }),
     });
   }
+  // Only here: a conductor without sources needs no HTTP client in memory.
+  const { openProxy } = await import('./proxy/open-proxy.ts');
   return openProxy({
     catalog,
     blobs,
