@@ -4,6 +4,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { globSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import path from 'node:path';
 
 const root = path.dirname(import.meta.dirname);
@@ -15,7 +16,8 @@ if (only.length === 0) {
   step('unused code', ['knip']);
 }
 const files = only.length > 0 ? only : globSync('test/**/*.test.ts', { cwd: root }).sort();
-step('tests', ['node', '--test', '--test-concurrency=2', ...files]);
+// One more than there are cores: many tests wait for other programs.
+step('tests', ['node', '--test', `--test-concurrency=${availableParallelism() + 1}`, ...files]);
 
 function step(name: string, [command = '', ...args]: string[]): void {
   console.error(`— ${name}: ${command}`);
