@@ -120,8 +120,6 @@ export const limits = {
   },
 
   packages: {
-    /** How often a change is prepared anew because somebody else published meanwhile. */
-    attempts: 5,
     /** Metadata is served for so long after it was replaced: clients may be between repomd.xml and what it names. */
     keepFormer: 24 * 3600_000,
     /** Descriptions of packages held before they are recorded. */
@@ -195,6 +193,8 @@ export const limits = {
   proofs: 2,
 
   catalog: {
+    /** How often a change is made anew because somebody else published meanwhile. */
+    attempts: 20,
     /** How long a writer waits for another process's transaction. */
     busyTimeout: 60_000,
     /** How long it sleeps at most before it asks for the lock again. */

@@ -69,6 +69,7 @@ function hasPackages({ kind, form }: SsrRelease): boolean {
   return kind === 'package' && form === 'iso';
 }
 
+/** The names of package-based images tell both (vendor.md C1); the type is that of all releases. */
 function repositoryOf({ dist, arch }: ReleaseFacts): string {
   return rpmRepositoryName(dist ?? 'el7', arch ?? 'x86_64');
 }

@@ -2,18 +2,21 @@
  * `import rpm`: packages from files and folders into the repository of a distribution and architecture, all of them or
  * none (vendor.md A11).
  */
+
 import { opendir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import type { BlobStat } from '../blobs/blob-store.ts';
+import { untilSettled } from '../catalog/until-settled.ts';
 import { quoteUnsafe } from '../formats/quote.ts';
 import { nevra } from '../formats/rpm/evr.ts';
 import { openRpm } from '../formats/rpm/rpm-file.ts';
 import { rpmVerifier, type VerifyRpm } from '../formats/rpm/verify-rpm.ts';
+import { examinePackage } from '../packages/examine-package.ts';
 import { type FoundPackage, misnamed, type Offender, type PackagePolicy, refusal } from '../packages/iso-packages.ts';
-import { type PackagesContext, prepareChange, untilSettled } from '../packages/prepare-change.ts';
-import { readPackage, requirementsOf } from '../packages/read-package.ts';
+import { type PackagesContext, prepareChange } from '../packages/prepare-change.ts';
+import { requirementsOf } from '../packages/read-package.ts';
 import { rpmRepositoryName } from '../packages/repository-name.ts';
 import { type Incoming, resolve, type Unresolved } from '../packages/resolve.ts';
 import { abandon, commit, type Leases, requireSpace, type StagingOptions, stage, throwIfAborted } from '../staging.ts';
@@ -177,21 +180,18 @@ async function bring(
     const writer = await stage(context.blobs, medium, options);
     try {
       const staged = { size: medium.size, readAt: writer.readAt.bind(writer) };
-      const rpm = await openRpm(staged);
-      const { problems, verification, digest } = await verify(staged, rpm, { signal: options.signal });
-      if (problems.length > 0) return { file, problems };
-      const read = readPackage(rpm, { digest, size: medium.size });
-      await context.catalog.recordPackages([read.record]);
+      const { problems, read } = await examinePackage(staged, verify, { signal: options.signal });
+      if (read === undefined) return { file, problems };
+      // What repodata says of it is kept by the catalog, not here: there may be many thousands.
+      const { record, ...good } = read;
+      await context.catalog.recordPackages([record]);
+      const requires = requirementsOf(await openRpm(staged));
       const stored = await commit(context, writer, leases);
-      const { facts, path: to } = read;
-      const incoming = { ...read, requires: requirementsOf(rpm) };
-      return { file, path: to, digest, size: medium.size, facts, verification, start: 0, incoming, stored };
+      const { facts, digest } = good;
+      return { ...good, file, start: 0, incoming: { facts, digest, provides: record.provides, requires }, stored };
     } finally {
       await writer.cancel();
     }
-  } catch (error) {
-    if (error instanceof AirlockError && error.code.startsWith('rpm.')) return { file, problems: [error] };
-    throw error;
   } finally {
     options.progress.stop();
     await medium.close();

@@ -2,10 +2,11 @@
  * The end of an import: what was read and checked is stored, and becomes visible with its sidecars in one transaction,
  * or not at all.
  */
-import { AirlockError, isAirlockError } from '../../errors.ts';
+import { AirlockError } from '../../errors.ts';
 import type { BlobStat, Digest } from '../blobs/blob-store.ts';
 import type { Artifact } from '../catalog/artifact.ts';
 import type { CatalogTransaction, Entry, Put } from '../catalog/catalog.ts';
+import { untilSettled } from '../catalog/until-settled.ts';
 import { quoteUnsafe } from '../formats/quote.ts';
 import { abandon, type Leases, spareRoom, storeBytes } from '../staging.ts';
 import { type Contents, type Destination, type IngestContext, isProven } from './destination.ts';
@@ -43,9 +44,6 @@ export interface Content {
   cancel?(): Promise<void>;
 }
 
-/** How often a change is made anew because somebody else published meanwhile. */
-const ATTEMPTS = 20;
-
 /** @throws path.conflict, checksum.missing, signature.missing, signature.unknown-key */
 export async function plan(context: IngestContext, arrival: Arrival): Promise<Plan> {
   const { destination, artifact, demands } = arrival;
@@ -75,7 +73,7 @@ export async function publish(context: IngestContext, arrival: Arrival, content:
   const stored = new Map<Digest, BlobStat>();
   const room = await spareRoom(blobs);
   try {
-    for (let attempt = 1; ; attempt += 1) {
+    return await untilSettled(async () => {
       const now = await plan(context, arrival);
       for (const { bytes, artifact } of now.sidecars.puts) {
         if (!stored.has(artifact.digest)) stored.set(artifact.digest, await storeBytes(context, bytes, leases));
@@ -85,13 +83,9 @@ export async function publish(context: IngestContext, arrival: Arrival, content:
       const file = stored.get(digest) ?? (await content.store(leases));
       stored.set(digest, file);
       const more = async (tx: CatalogTransaction) => await publishContents?.(tx, file);
-      try {
-        await commitPlan(context, arrival.destination, now, { stored: [...stored.values()], more, leases });
-        return now;
-      } catch (error) {
-        if (!isAirlockError(error, 'revision.moved') || attempt === ATTEMPTS) throw error;
-      }
-    }
+      await commitPlan(context, arrival.destination, now, { stored: [...stored.values()], more, leases });
+      return now;
+    });
   } catch (error) {
     // First: on a full disk these make the room that the catalog needs.
     await content.cancel?.();

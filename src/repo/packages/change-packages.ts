@@ -1,6 +1,7 @@
 /** Changes of RPM repositories that stand alone, each in a transaction of its own. */
+import { untilSettled } from '../catalog/until-settled.ts';
 import { abandon, type Leases } from '../staging.ts';
-import { type PackageEdit, type PackagesContext, prepareChange, untilSettled } from './prepare-change.ts';
+import { type PackageEdit, type PackagesContext, prepareChange } from './prepare-change.ts';
 
 /** @returns the published revision @throws as prepareChange; nothing is left then */
 export async function changePackages(context: PackagesContext, edit: PackageEdit): Promise<number> {

@@ -2,8 +2,6 @@
  * A change of an RPM repository: which packages come and go, and the metadata that says so. Prepared outside of the
  * catalog's transaction, because writing metadata takes time; published in it, unless somebody else was quicker.
  */
-import { isAirlockError } from '../../errors.ts';
-import { limits } from '../../limits.ts';
 import type { BlobReader, BlobStat, Digest } from '../blobs/blob-store.ts';
 import type { Artifact, Verification } from '../catalog/artifact.ts';
 import type { CatalogTransaction, Entry, Put } from '../catalog/catalog.ts';
@@ -92,17 +90,6 @@ export async function prepareChange(
       return number;
     },
   };
-}
-
-/** Does work that prepares changes and publishes them, again if somebody else published meanwhile. */
-export async function untilSettled<T>(work: () => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await work();
-    } catch (error) {
-      if (attempt === limits.packages.attempts || !isAirlockError(error, 'revision.moved')) throw error;
-    }
-  }
 }
 
 /** What the repository will hold, its own metadata apart. */

@@ -11,14 +11,17 @@ import { isPrimaryFile } from '../formats/repodata/package-fragments.ts';
 import { xmlText } from '../formats/repodata/xml-text.ts';
 import type { Dependency } from '../formats/rpm/dependencies.ts';
 import { nevra, parseEvr, rangesOverlap, type VersionRange } from '../formats/rpm/evr.ts';
+import type { RpmFacts } from '../formats/rpm/facts.ts';
 import { SENSE } from '../formats/rpm/tags.ts';
 import { PLATFORM } from './platform.ts';
-import type { ReadPackage } from './read-package.ts';
 import { recordMissing } from './record-again.ts';
 import { isSatisfied, parseRich, type Rich, type Term, termsOf } from './rich-dependency.ts';
 
 /** A package that comes in, with what it needs. */
-export interface Incoming extends ReadPackage {
+export interface Incoming {
+  readonly facts: RpmFacts;
+  readonly digest: Digest;
+  readonly provides: readonly Provide[];
   readonly requires: readonly Dependency[];
 }
 
@@ -44,7 +47,7 @@ export async function resolve(
   await recordMissing({ blobs, catalog }, repository);
   const needs = incoming.flatMap((each) => each.requires.map((dependency) => ({ each, ...needOf(dependency) })));
   const known = new Capabilities(needs.flatMap(({ ranges }) => ranges.map(({ name }) => name)));
-  for (const each of incoming) known.addAll(each.record.provides);
+  for (const each of incoming) known.addAll(each.provides);
   for (const name of known.wanted) for (const provide of await catalog.provides(repository, name)) known.add(provide);
   const platform = await addPlatform(blobs, catalog, known);
   await addFiles(catalog, repository, incoming, known, unmet(needs, known));
@@ -185,14 +188,20 @@ async function addFiles(
       paths.delete(name);
     }
   };
-  for (const { record } of incoming) look(record.texts.filelists);
-  for await (const page of packagePages(catalog, repository)) {
+  for await (const page of packagePages(catalog, repository, incoming)) {
     if (paths.size === 0) return;
     for (const text of (await catalog.packageTexts('filelists', page)).values()) look(text);
   }
 }
 
-async function* packagePages(catalog: Catalog, repository: string): AsyncIterable<Digest[]> {
+/** Those that come in, then those that are published. */
+async function* packagePages(
+  catalog: Catalog,
+  repository: string,
+  incoming: readonly Incoming[],
+): AsyncIterable<Digest[]> {
+  for (let at = 0; at < incoming.length; at += limits.catalog.page)
+    yield incoming.slice(at, at + limits.catalog.page).map(({ digest }) => digest);
   const published = (await catalog.repository(repository))?.published ?? 0;
   let page: Digest[] = [];
   for await (const { artifact } of catalog.entries(repository, published)) {

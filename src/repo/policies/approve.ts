@@ -1,6 +1,7 @@
 /** `policy approve`: a person has looked at a held version and lets it out. */
+
 import { AirlockError } from '../../errors.ts';
-import { untilSettled } from '../packages/prepare-change.ts';
+import { untilSettled } from '../catalog/until-settled.ts';
 import type { Stores } from '../staging.ts';
 import { type BroughtPolicy, write } from './bring.ts';
 import { POLICIES, policySet, versionPath } from './policy-name.ts';

@@ -2,13 +2,14 @@
  * Policy texts on their way in, fetched or from a file: each becomes a version where its bytes are new, and is published
  * unless somebody has to look at it first or other parts of its set are still missing. All in one transaction.
  */
+
 import { AirlockError, isAirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import type { BlobStat } from '../blobs/blob-store.ts';
 import { digestOfBytes } from '../blobs/digest-of.ts';
 import type { Verification } from '../catalog/artifact.ts';
 import type { CatalogTransaction, Put } from '../catalog/catalog.ts';
-import { untilSettled } from '../packages/prepare-change.ts';
+import { untilSettled } from '../catalog/until-settled.ts';
 import { abandon, type Leases, type Stores, storeBytes } from '../staging.ts';
 import { comparePolicies, formatOf, type Widening } from './compare.ts';
 import { readJson, utf8Text } from './json-text.ts';

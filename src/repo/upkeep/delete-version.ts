@@ -3,13 +3,15 @@
  * an image the packages that only it brought. Their bytes stay for the grace period of `prune`, and so long `repo publish`
  * brings them back.
  */
+
 import { AirlockError } from '../../errors.ts';
 import type { Digest } from '../blobs/blob-store.ts';
 import type { Catalog, Entry } from '../catalog/catalog.ts';
+import { untilSettled } from '../catalog/until-settled.ts';
 import { quote, quoteUnsafe } from '../formats/quote.ts';
 import { parseRelease } from '../formats/releases/release.ts';
 import { matchVersion } from '../formats/releases/same-release.ts';
-import { type PackagesContext, type PreparedChange, prepareChange, untilSettled } from '../packages/prepare-change.ts';
+import { type PackagesContext, type PreparedChange, prepareChange } from '../packages/prepare-change.ts';
 import { broughtBy, withoutImages } from '../packages/without-images.ts';
 import { abandon, type Leases } from '../staging.ts';
 

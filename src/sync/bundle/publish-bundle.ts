@@ -4,18 +4,19 @@
  * A site's repository is the union of what was imported there and what bundles brought. A path that a local import filled
  * with other bytes is refused; what an earlier bundle brought may be replaced by a later one.
  */
+
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import type { Digest } from '../../repo/blobs/blob-store.ts';
 import type { Artifact } from '../../repo/catalog/artifact.ts';
 import type { Catalog, Entry, Put } from '../../repo/catalog/catalog.ts';
+import { untilSettled } from '../../repo/catalog/until-settled.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
 import {
   BUNDLE_SOURCE,
   type PackagesContext,
   type PreparedChange,
   prepareChange,
-  untilSettled,
   VENDOR_KEY_PREFIX,
 } from '../../repo/packages/prepare-change.ts';
 import type { Leases } from '../../repo/staging.ts';

@@ -1,11 +1,11 @@
 import type { Digest } from '../../repo/blobs/blob-store.ts';
 import type { Entry } from '../../repo/catalog/catalog.ts';
+import { untilSettled } from '../../repo/catalog/until-settled.ts';
 import {
   type PackageEdit,
   type PackagesContext,
   type PreparedChange,
   prepareChange,
-  untilSettled,
 } from '../../repo/packages/prepare-change.ts';
 import { withoutImages } from '../../repo/packages/without-images.ts';
 import { abandon, type Leases } from '../../repo/staging.ts';

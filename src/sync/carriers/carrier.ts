@@ -191,3 +191,28 @@ export function full(name: string, where: string, free: number | undefined, caus
     { cause, details: { where, name, ...(free === undefined ? {} : { free }) } },
   );
 }
+
+/** What lies under a name, as the system or a server describes it. */
+export interface Lying {
+  isFile(): boolean;
+  isDirectory(): boolean;
+  isSymbolicLink(): boolean;
+}
+
+export function kindOf(item: Lying): 'file' | 'folder' | 'link' | 'special' {
+  if (item.isFile()) return 'file';
+  if (item.isDirectory()) return 'folder';
+  return item.isSymbolicLink() ? 'link' : 'special';
+}
+
+/** @throws bundle.invalid @param place for the message */
+export function requireFolder(place: string, item: Lying): void {
+  if (item.isDirectory()) return;
+  const kind = item.isSymbolicLink() ? 'a symbolic link' : 'no folder';
+  throw new AirlockError('bundle.invalid', `${quoteUnsafe(place)} is ${kind}. Put the folder itself there.`);
+}
+
+/** A folder stands where a file is to be written. @param place for the message */
+export function inTheWay(place: string): AirlockError {
+  return new AirlockError('bundle.invalid', `${quoteUnsafe(place)} is a folder, and in the way. Take it away.`);
+}

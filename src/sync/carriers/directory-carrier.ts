@@ -1,4 +1,4 @@
-import { constants, type Dirent, type Stats } from 'node:fs';
+import { constants, type Stats } from 'node:fs';
 import { lstat, mkdir, opendir, rename, rm, stat, statfs, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { AirlockError, isAirlockError, systemCode } from '../../errors.ts';
@@ -13,9 +13,12 @@ import {
   type CarrierWriter,
   type CreateOptions,
   full,
+  inTheWay,
   keptOf,
+  kindOf,
   ListingBuilder,
   PARTIAL,
+  requireFolder,
   requireSegment,
   segmentsOf,
 } from './carrier.ts';
@@ -312,22 +315,6 @@ class DirectoryWriter implements CarrierWriter {
     await this.#file.close().catch(() => undefined);
     await rm(`${this.#name}${PARTIAL}`, { force: true }).catch(() => undefined);
   }
-}
-
-function kindOf(item: Dirent): 'file' | 'folder' | 'link' | 'special' {
-  if (item.isFile()) return 'file';
-  if (item.isDirectory()) return 'folder';
-  return item.isSymbolicLink() ? 'link' : 'special';
-}
-
-function requireFolder(dir: string, stats: Stats): void {
-  if (stats.isDirectory()) return;
-  const kind = stats.isSymbolicLink() ? 'a symbolic link' : 'no folder';
-  throw new AirlockError('bundle.invalid', `${quoteUnsafe(dir)} is ${kind}. Put the folder itself there.`);
-}
-
-function inTheWay(file: string): AirlockError {
-  return new AirlockError('bundle.invalid', `${quoteUnsafe(file)} is a folder, and in the way. Take it away.`);
 }
 
 function letMissingPass(error: unknown): undefined {

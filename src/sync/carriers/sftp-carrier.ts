@@ -8,9 +8,12 @@ import {
   type CarrierWriter,
   type CreateOptions,
   full,
+  inTheWay,
   keptOf,
+  kindOf,
   ListingBuilder,
   PARTIAL,
+  requireFolder,
   requireSegment,
   segmentsOf,
 } from './carrier.ts';
@@ -485,12 +488,6 @@ async function closeHandle(session: SftpSession, handle: Buffer): Promise<void> 
   await session.call<void>((sftp, done) => sftp.close(handle, asVoid(done))).catch(() => undefined);
 }
 
-function kindOf(found: Found): 'file' | 'folder' | 'link' | 'special' {
-  if (found.isFile()) return 'file';
-  if (found.isDirectory()) return 'folder';
-  return found.isSymbolicLink() ? 'link' : 'special';
-}
-
 function requireFile(told: string, found: Found): void {
   if (found.isFile()) return;
   const kind = { folder: 'a folder', link: 'a symbolic link', special: 'no file', file: '' }[kindOf(found)];
@@ -498,16 +495,6 @@ function requireFile(told: string, found: Found): void {
     'bundle.invalid',
     `${quoteUnsafe(told)} is ${kind}. Put the file itself there, or take it away.`,
   );
-}
-
-function requireFolder(told: string, found: Found): void {
-  if (found.isDirectory()) return;
-  const kind = found.isSymbolicLink() ? 'a symbolic link' : 'no folder';
-  throw new AirlockError('bundle.invalid', `${quoteUnsafe(told)} is ${kind}. Put the folder itself there.`);
-}
-
-function inTheWay(told: string): AirlockError {
-  return new AirlockError('bundle.invalid', `${quoteUnsafe(told)} is a folder, and in the way. Take it away.`);
 }
 
 function letMissingPass(error: unknown): undefined {
