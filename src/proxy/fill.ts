@@ -12,10 +12,10 @@ import { AirlockError, isAirlockError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import type { BlobReader, BlobStat, BlobWriter, ByteRange, Digest } from '../repo/blobs/blob-store.ts';
 import { unexpectedContent } from '../repo/formats/unexpected-content.ts';
-import type { Bandwidth } from './bandwidth.ts';
+import type { Bandwidth } from '../repo/upstream/bandwidth.ts';
+import type { FetchOptions, UpstreamAnswer, UpstreamFacts } from '../repo/upstream/upstream.ts';
 import { Bell, orAborted } from './bell.ts';
 import type { Candidate } from './sources.ts';
-import type { FetchOptions, UpstreamAnswer, UpstreamFacts } from './upstream.ts';
 
 export interface FillParts {
   /** Not left; the first is that which gave the facts. */

@@ -5,7 +5,7 @@ import type { IncomingMessage } from 'node:http';
 import net, { type Socket } from 'node:net';
 import { AirlockError } from '../errors.ts';
 import { limits } from '../limits.ts';
-import { assertMayReach, guardedLookup, hostOf } from './addresses.ts';
+import { assertMayReach, guardedLookup, hostOf } from '../repo/upstream/addresses.ts';
 import type { SourceType } from './sources.ts';
 
 /** An internet site, as the configuration names it. */

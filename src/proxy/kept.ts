@@ -5,8 +5,8 @@ import { z } from 'zod';
 import { limits } from '../limits.ts';
 import type { BlobStat, Digest } from '../repo/blobs/blob-store.ts';
 import type { Pulled } from '../repo/catalog/pulled.ts';
+import type { UpstreamFacts } from '../repo/upstream/upstream.ts';
 import type { ContentClass } from './content-class.ts';
-import type { UpstreamFacts } from './upstream.ts';
 
 const validators = {
   /** As the source gave them. */

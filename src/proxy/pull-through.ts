@@ -21,7 +21,8 @@ import type { Catalog } from '../repo/catalog/catalog.ts';
 import type { Pulled } from '../repo/catalog/pulled.ts';
 import type { Logger } from '../repo/http/logger.ts';
 import type { TrustedBlobs } from '../repo/trusted-blobs.ts';
-import { Bandwidth } from './bandwidth.ts';
+import { Bandwidth } from '../repo/upstream/bandwidth.ts';
+import type { FetchOptions, UpstreamAnswer, UpstreamFacts } from '../repo/upstream/upstream.ts';
 import { orAborted } from './bell.ts';
 import { type ContentClass, classOf } from './content-class.ts';
 import { Counters } from './counters.ts';
@@ -33,7 +34,6 @@ import { type ListedFile, listedFiles, RepoDigests } from './repo-digests.ts';
 import { digestFromSidecar } from './sidecar.ts';
 import type { Candidate, Sources } from './sources.ts';
 import { comingArtifact, headersOf, keptArtifact, type Outcome } from './told.ts';
-import type { FetchOptions, UpstreamAnswer, UpstreamFacts } from './upstream.ts';
 
 export interface PullThroughParts {
   readonly sources: Sources;

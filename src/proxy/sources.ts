@@ -4,8 +4,8 @@
 import { AirlockError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import { encodeSegment } from '../repo/http/request-path.ts';
-import type { Bandwidth } from './bandwidth.ts';
-import type { Upstream } from './upstream.ts';
+import type { Bandwidth } from '../repo/upstream/bandwidth.ts';
+import type { Upstream } from '../repo/upstream/upstream.ts';
 
 /** The vendor's words (vendor.md A4). */
 export type SourceType = 'conductor-only' | 'prefer-conductor' | 'internet-only';

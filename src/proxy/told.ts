@@ -3,9 +3,9 @@
  */
 import { type ArtifactFacts, etagOf } from '../repo/artifact-source.ts';
 import type { Pulled } from '../repo/catalog/pulled.ts';
+import type { UpstreamFacts } from '../repo/upstream/upstream.ts';
 import { classOf } from './content-class.ts';
 import type { KeptFacts } from './kept.ts';
-import type { UpstreamFacts } from './upstream.ts';
 
 /** How a request was answered: `X-Cache`, and the parameters of Cache-Status (RFC 9211). */
 export interface Outcome {

@@ -11,12 +11,12 @@ import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { PACKAGE_TOOLS, PackageVendor } from '../media/package-iso.ts';
 import { OLDER_PACKAGE_ISO, PACKAGE_ISO } from '../media/vendor-site.ts';
-import { Origin } from '../proxy/origin.ts';
 import { digestOf, testBytes, until } from '../repo/http/support.ts';
 import { airlock, type CliOptions, type RunningServer, startServer } from '../support/cli.ts';
 import { newConductor, RPM_REPOSITORY } from '../support/conductor.ts';
 import { DNF, Dnf } from '../support/dnf.ts';
 import { needs } from '../support/needs.ts';
+import { Origin } from '../support/origin.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
 const exec = promisify(execFile);

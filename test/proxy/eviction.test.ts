@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { digestOf, testBytes, until } from '../repo/http/support.ts';
-import { Origin } from './origin.ts';
+import { Origin } from '../support/origin.ts';
 import { read, scene, sourceAt } from './scene.ts';
 
 const MiB = 1024 * 1024;

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AirlockError, type ErrorCode, isAirlockError } from '../../src/errors.ts';
 import type { BlobStore } from '../../src/repo/blobs/blob-store.ts';
 import { digestOf, TestRepository, testBytes, until } from '../repo/http/support.ts';
-import { Origin } from './origin.ts';
+import { Origin } from '../support/origin.ts';
 import { read, scene, sourceAt } from './scene.ts';
 
 const MiB = 1024 * 1024;

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ErrorCode, isAirlockError } from '../../src/errors.ts';
 import { digestOf, testBytes, until } from '../repo/http/support.ts';
-import { Origin } from './origin.ts';
+import { Origin } from '../support/origin.ts';
 import { read, readFrom, scene, sourceAt } from './scene.ts';
 
 const MiB = 1024 * 1024;

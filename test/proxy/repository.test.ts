@@ -6,7 +6,7 @@ import { gzipSync } from 'node:zlib';
 import { isAirlockError } from '../../src/errors.ts';
 import { listedFiles } from '../../src/proxy/repo-digests.ts';
 import { testBytes, until } from '../repo/http/support.ts';
-import { Origin } from './origin.ts';
+import { Origin } from '../support/origin.ts';
 import { read, scene, sourceAt } from './scene.ts';
 
 const BASE = 'upstreams/ssr/el7/';

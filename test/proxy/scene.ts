@@ -1,11 +1,11 @@
 import type { TestContext } from 'node:test';
-import { HttpUpstream, type HttpUpstreamOptions } from '../../src/proxy/http-upstream.ts';
 import { PullThrough, type PullThroughParts } from '../../src/proxy/pull-through.ts';
 import { Health, type Source, Sources, type SourcesOptions } from '../../src/proxy/sources.ts';
 import type { ArtifactSource, OpenArtifact, OpenOptions } from '../../src/repo/artifact-source.ts';
 import { TrustedBlobs } from '../../src/repo/trusted-blobs.ts';
+import { HttpUpstream, type HttpUpstreamOptions } from '../../src/repo/upstream/http-upstream.ts';
 import { type LogLine, recordingLogger, TestRepository } from '../repo/http/support.ts';
-import type { Origin } from './origin.ts';
+import type { Origin } from '../support/origin.ts';
 
 /** A source at a test's own server. */
 export function sourceAt(

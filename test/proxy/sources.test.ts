@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Source, Sources, type SourceType } from '../../src/proxy/sources.ts';
 import { testBytes } from '../repo/http/support.ts';
-import { Origin } from './origin.ts';
+import { Origin } from '../support/origin.ts';
 import { read, scene, sourceAt } from './scene.ts';
 
 const nowhere = { url: 'http://127.0.0.1:1' };

@@ -5,14 +5,14 @@ import https from 'node:https';
 import net, { type AddressInfo } from 'node:net';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { type ErrorCode, isAirlockError } from '../../src/errors.ts';
-import { isInnerAddress } from '../../src/proxy/addresses.ts';
-import { HttpUpstream } from '../../src/proxy/http-upstream.ts';
-import type { FetchOptions, Upstream } from '../../src/proxy/upstream.ts';
-import { digestOf, testBytes } from '../repo/http/support.ts';
-import { needs } from '../support/needs.ts';
-import { tempDir } from '../support/temp-dir.ts';
-import { Origin } from './origin.ts';
+import { type ErrorCode, isAirlockError } from '../../../src/errors.ts';
+import { isInnerAddress } from '../../../src/repo/upstream/addresses.ts';
+import { HttpUpstream } from '../../../src/repo/upstream/http-upstream.ts';
+import type { FetchOptions, Upstream } from '../../../src/repo/upstream/upstream.ts';
+import { needs } from '../../support/needs.ts';
+import { Origin } from '../../support/origin.ts';
+import { tempDir } from '../../support/temp-dir.ts';
+import { digestOf, testBytes } from '../http/support.ts';
 
 function upstream(t: TestContext, url: string, options: Partial<ConstructorParameters<typeof HttpUpstream>[0]> = {}) {
   const made = new HttpUpstream({ url, ...options });

@@ -2,10 +2,10 @@
  * What the head of an upstream's answer says, read with suspicion.
  */
 import type { IncomingHttpHeaders } from 'node:http';
-import { limits } from '../limits.ts';
-import type { ByteRange, Digest } from '../repo/blobs/blob-store.ts';
-import { parseDigest } from '../repo/blobs/layout.ts';
-import { parseHttpDate } from '../repo/http/conditionals.ts';
+import { limits } from '../../limits.ts';
+import type { ByteRange, Digest } from '../blobs/blob-store.ts';
+import { parseDigest } from '../blobs/layout.ts';
+import { parseHttpDate } from '../http/conditionals.ts';
 import type { UpstreamFacts } from './upstream.ts';
 
 /** An answer that is at least this much younger than its content can vouch for it with a date (RFC 9110, 8.8.2.2). */

@@ -1,8 +1,8 @@
 import http from 'node:http';
 import https from 'node:https';
 import got, { type Got, type OptionsInit, RequestError, TimeoutError } from 'got';
-import { AirlockError, isAirlockError } from '../errors.ts';
-import { limits } from '../limits.ts';
+import { AirlockError, isAirlockError } from '../../errors.ts';
+import { limits } from '../../limits.ts';
 import { assertMayReach, guardedLookup, hostOf } from './addresses.ts';
 import { readContentRange, readFacts, readLength } from './response-facts.ts';
 import type { FetchOptions, Upstream, UpstreamAnswer, UpstreamBody, UpstreamFacts } from './upstream.ts';
@@ -220,7 +220,6 @@ export class HttpUpstream implements Upstream {
     }
     const { message, name } = error instanceof Error ? error : new Error(String(error));
     const code = codeOf(error);
-    error instanceof Error ? (error as NodeJS.ErrnoException) : new Error(String(error));
     if (name === 'AbortError') {
       return new AirlockError('interrupted', `Fetching ${this.#name(path)} was interrupted.`, { cause: error });
     }

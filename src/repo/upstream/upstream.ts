@@ -1,7 +1,7 @@
 /**
  * The seam between pull-through and a place from which content is fetched: a vendor's site, a conductor, an HA twin.
  */
-import type { ByteRange, Digest } from '../repo/blobs/blob-store.ts';
+import type { ByteRange, Digest } from '../blobs/blob-store.ts';
 
 /** What the head of an answer says of a content. Everything in it is a claim of the other side. */
 export interface UpstreamFacts {

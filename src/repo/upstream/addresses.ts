@@ -4,7 +4,7 @@
  */
 import dns from 'node:dns';
 import net from 'node:net';
-import { AirlockError } from '../errors.ts';
+import { AirlockError } from '../../errors.ts';
 
 const INNER = new net.BlockList();
 for (const [network, prefix] of [
