@@ -4,7 +4,8 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { App } from './app.ts';
-import { type Config, PlainSecret, type Secret } from './config.ts';
+import type { Config } from './config.ts';
+import { PlainSecret, type Secret } from './config-values.ts';
 import { AirlockError } from './errors.ts';
 import type { RunningProxy, SiteOptions } from './proxy/open-proxy.ts';
 import type { Logger } from './repo/http/logger.ts';
