@@ -21,7 +21,13 @@ type Group = () => Promise<(program: Command) => void>;
 const GROUPS: readonly (readonly [words: readonly string[], load: Group])[] = [
   [['serve'], async () => (await import('./commands/serve.ts')).serveCommand],
   [['proxy'], async () => (await import('./commands/proxy.ts')).proxyCommand],
-  [['import'], async () => (await import('./commands/import.ts')).importCommands],
+  [['import iso', 'import file'], async () => below('import', (await import('./commands/import.ts')).importCommands)],
+  [
+    ['import rpm', 'import platform'],
+    async () => below('import', (await import('./commands/import-rpm.ts')).importRpmCommands),
+  ],
+  [['import policy'], async () => below('import', (await import('./commands/policy.ts')).importPolicyCommand)],
+  [['import bundle'], async () => below('import', (await import('./commands/bundle.ts')).importBundleCommand)],
   [['show'], async () => (await import('./commands/show.ts')).showCommands],
   [['repo'], async () => (await import('./commands/repo.ts')).repoCommands],
   [['release'], async () => (await import('./commands/release.ts')).releaseCommands],
@@ -34,6 +40,8 @@ const GROUPS: readonly (readonly [words: readonly string[], load: Group])[] = [
   [['delete', 'verify', 'prune', 'doctor'], async () => (await import('./commands/upkeep.ts')).upkeepCommands],
   [['config'], async () => (await import('./commands/config.ts')).configCommands],
 ];
+
+const PARENTS = { import: 'bring software into the repositories' };
 
 hearSignals();
 watchOutput();
@@ -56,13 +64,29 @@ try {
   process.exitCode = error instanceof CommanderError ? endOfParsing(error) : printError(error);
 }
 
-/** The group of the first word that is no global option; all of them where there is none, for help and for suggestions. */
+/**
+ * The group of the first two words from where no global option is, else of the first one; all of them where there is
+ * none, for help and for suggestions.
+ */
 function chosenGroups(args: readonly string[]): Group[] {
   let at = 0;
   while (args[at]?.startsWith('--')) at += args[at] === '--data' || args[at] === '--config' ? 2 : 1;
-  const word = args[at] ?? '';
-  const chosen = GROUPS.filter(([words]) => words.includes(word));
-  return (chosen.length > 0 ? chosen : GROUPS).map(([, load]) => load);
+  const [first = '', second = ''] = args.slice(at);
+  const meant = (test: (word: string) => boolean) => GROUPS.filter(([words]) => words.some(test));
+  const chosen = [
+    meant((word) => word === `${first} ${second}`),
+    meant((word) => word.split(' ', 1)[0] === first),
+    GROUPS,
+  ].find((groups) => groups.length > 0);
+  return (chosen ?? []).map(([, load]) => load);
+}
+
+/** For commands of two words, which come from several files. */
+function below(name: keyof typeof PARENTS, add: (parent: Command) => void): (program: Command) => void {
+  return (program) => {
+    const known = program.commands.find((command) => command.name() === name);
+    add(known ?? program.command(name).description(PARENTS[name]));
+  };
 }
 
 /** commander has printed what is wrong; exit code 0 means that help or the version was asked for. */

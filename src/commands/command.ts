@@ -3,7 +3,7 @@
  */
 import { statSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
-import { type App, openApp } from '../app.ts';
+import type { App } from '../app.ts';
 import { AirlockError, EXIT, systemCode } from '../errors.ts';
 import { quoteUnsafe } from '../repo/formats/quote.ts';
 import type { Progress } from '../repo/progress.ts';
@@ -71,6 +71,8 @@ export function appAction<Args extends unknown[]>(
   work: (app: App, session: Session, ...args: Args) => Promise<Result>,
 ): Command {
   return action<Args>(command, async (session, ...args) => {
+    // Only here: commands that need no data directory do not wait for the database.
+    const { openApp } = await import('../app.ts');
     const app = await openApp(appOptions(session.options));
     try {
       return await work(app, session, ...args);

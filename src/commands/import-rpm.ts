@@ -5,8 +5,8 @@ import { quoteUnsafe } from '../repo/formats/quote.ts';
 import { SIGNATURE_POLICIES } from '../repo/formats/rpm/signature-policy.ts';
 import { importPlatform } from '../repo/ingest/import-platform.ts';
 import { type ImportRpmReport, type ImportRpmTarget, importRpms } from '../repo/ingest/import-rpm.ts';
-import type { PackagePolicy } from '../repo/packages/iso-packages.ts';
 import { appAction, type Result } from './command.ts';
+import { packagePolicy } from './package-policy.ts';
 import { readWords } from './words.ts';
 
 interface RpmFlags {
@@ -19,7 +19,13 @@ interface RpmFlags {
   readonly acceptWeakDigests?: boolean;
 }
 
-export function rpmCommand(parent: Command): void {
+/** `import rpm`, `import platform`. */
+export function importRpmCommands(parent: Command): void {
+  rpmCommand(parent);
+  platformCommand(parent);
+}
+
+function rpmCommand(parent: Command): void {
   const command = parent
     .command('rpm')
     .description('import packages into the repository ssr-DIST-ARCH, with a check that what they require is there')
@@ -48,7 +54,7 @@ export function rpmCommand(parent: Command): void {
   });
 }
 
-export function platformCommand(parent: Command): void {
+function platformCommand(parent: Command): void {
   const command = parent
     .command('platform')
     .description('tell what the routers’ base system provides, so that missing dependencies are found')
@@ -63,16 +69,6 @@ export function platformCommand(parent: Command): void {
       text: `✔ ${quoteUnsafe(`${repository}/${path}`)}: ${count} capabilities\nImport success`,
     };
   });
-}
-
-/** @throws usage.invalid */
-export function packagePolicy(said: string | undefined, acceptWeakDigests = false): PackagePolicy {
-  const signatures = SIGNATURE_POLICIES.find((policy) => policy === (said ?? 'required'));
-  if (signatures !== undefined) return { signatures, acceptWeakDigests, isExplicit: said !== undefined };
-  throw new AirlockError(
-    'usage.invalid',
-    `check-rpm-signature takes ${SIGNATURE_POLICIES.join(', ')}, not ${JSON.stringify(said)}.`,
-  );
 }
 
 function rpmTarget(

@@ -9,11 +9,9 @@ import { importFile } from '../repo/ingest/import-file.ts';
 import { importImage, isImageName } from '../repo/ingest/import-image.ts';
 import type { IngestOptions, IngestOutcome } from '../repo/ingest/ingest-file.ts';
 import type { PackagePolicy } from '../repo/packages/iso-packages.ts';
-import { importBundleCommand } from './bundle.ts';
 import { appAction, type Result, type Session } from './command.ts';
 import { formatBytes } from './format.ts';
-import { packagePolicy, platformCommand, rpmCommand } from './import-rpm.ts';
-import { importPolicyCommand } from './policy.ts';
+import { packagePolicy } from './package-policy.ts';
 import { confirm } from './prompt.ts';
 import { readWords } from './words.ts';
 
@@ -31,15 +29,10 @@ interface IsoFlags extends StrengthFlags {
   readonly verbose?: boolean;
 }
 
-/** `import iso`, `import rpm`, `import platform`, `import file`, `import policy`, `import bundle`. */
-export function importCommands(program: Command): void {
-  const parent = program.command('import').description('bring software into the repositories');
+/** `import iso`, `import file`. */
+export function importCommands(parent: Command): void {
   isoCommand(parent);
-  rpmCommand(parent);
-  platformCommand(parent);
   fileCommand(parent);
-  importPolicyCommand(parent);
-  importBundleCommand(parent);
 }
 
 function isoCommand(parent: Command): void {
