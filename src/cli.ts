@@ -63,6 +63,9 @@ try {
 } catch (error) {
   process.exitCode = error instanceof CommanderError ? endOfParsing(error) : printError(error);
 }
+// Not left to Node.js: while it takes itself apart it has no signal handlers, and a SIGTERM that npm or a launcher hands
+// on a moment late would make a failure of what has ended well.
+if (process.stdout.writableLength === 0 && process.stderr.writableLength === 0) process.exit();
 
 /**
  * The group of the first two words from where no global option is, else of the first one; all of them where there is

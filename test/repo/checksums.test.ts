@@ -199,6 +199,12 @@ const fileName = fc
     (name) => !/[/\0]/.test(name) && name.isWellFormed() && !name.startsWith('.') && Buffer.byteLength(name) < 200,
   );
 
+test('a name may hold characters that others take for the end of a line', () => {
+  const names = ['a\u2028b', '\u2029', '\u0085.iso', '\v.iso'];
+  const file = parseChecksumFile(Buffer.from(names.map((name) => `${'0'.repeat(64)}  ${name}\n`).join('')));
+  for (const name of names) assert.equal(digestFor(file, name), `sha256:${'0'.repeat(64)}`);
+});
+
 test('what coreutils would write is read back', () => {
   fc.assert(
     fc.property(

@@ -37,10 +37,10 @@ const EXPECTED =
   'expected a bare SHA-256 digest (64 hexadecimal digits), "<digest>  <name>" or "SHA256 (<name>) = <digest>"';
 
 /** `<digest>`, `<digest>  <name>`, `<digest> *<name>` (coreutils) or `<digest> <name>` (BSD `-r`). */
-const COREUTILS_LINE = /^[ \t]*(\\?)([0-9a-f]{32,})(?:(?: [ *]|[ \t])(.+)|[ \t]*)$/i;
+const COREUTILS_LINE = /^[ \t]*(\\?)([0-9a-f]{32,})(?:(?: [ *]|[ \t])(.+)|[ \t]*)$/is;
 
 /** `SHA256 (<name>) = <digest>` (BSD, `sha256sum --tag`), `SHA2-256(<name>)= <digest>` (openssl). */
-const TAGGED_LINE = /^(\\?)([a-z][a-z0-9-]*) ?\((.+)\) ?= ([0-9a-f]{32,})[ \t]*$/i;
+const TAGGED_LINE = /^(\\?)([a-z][a-z0-9-]*) ?\((.+)\) ?= ([0-9a-f]{32,})[ \t]*$/is;
 
 /**
  * Reads a checksum file: a bare digest, coreutils lines with their escapes, BSD lines; with or without byte
@@ -120,7 +120,7 @@ function parseLine(text: string, number: number): ChecksumLine {
 
 /** GNU coreutils, "md5sum invocation": a line that begins with a backslash has `\\`, `\n` and `\r` in its name. */
 function unescapeName(name: string, number: number): string {
-  return name.replace(/\\(.?)/g, (_, letter: string) => {
+  return name.replace(/\\(.?)/gs, (_, letter: string) => {
     if (letter === '\\') return '\\';
     if (letter === 'n') return '\n';
     if (letter === 'r') return '\r';

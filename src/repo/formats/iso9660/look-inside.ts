@@ -110,7 +110,7 @@ function parseTreeinfo(text: string): NonNullable<ImageFacts['treeinfo']> {
   for (const line of text.split('\n')) {
     const [, header] = /^\s*\[([^\]]*)\]/.exec(line) ?? [];
     if (header !== undefined) section = header;
-    const [, key, value] = /^([\w-]+)\s*[=:](.*)$/.exec(line) ?? [];
+    const [, key, value] = /^([\w-]+)\s*[=:](.*)$/s.exec(line) ?? [];
     if (key !== undefined && value !== undefined) values.set(`${section}.${key}`, clean(value));
   }
   const family = values.get('general.family') ?? values.get('release.name');
