@@ -1,13 +1,12 @@
 #!/usr/bin/env node
 import { existsSync, realpathSync } from 'node:fs';
 import path from 'node:path';
-import { install, root, run } from './launch.mjs';
+import { install, NURSERY, root, run } from './launch.mjs';
 
 install({ development: false });
 const args = process.argv.slice(2);
-// Garbage is short-lived: with a small nursery a server takes 10 MiB less, an import of many packages 100.
-const nursery = args.includes('serve') ? 4 : 8;
-run([`--max-semi-space-size=${nursery}`, path.join(root, 'src', 'cli.ts'), ...args], usersFolder());
+const nursery = args.includes('serve') ? NURSERY.server : NURSERY.command;
+run([nursery, path.join(root, 'src', 'cli.ts'), ...args], usersFolder());
 
 /** npm runs scripts in the clone; the paths on the command line are those of the folder where the user typed them. */
 function usersFolder() {

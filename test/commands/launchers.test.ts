@@ -99,7 +99,7 @@ describe('an idle server keeps small', () => {
     t.after(() => child.kill('SIGKILL'));
     const result = ended(child);
     await addressOf(child, result);
-    assert.match(await readFile(`/proc/${child.pid}/cmdline`, 'utf8'), /\0--max-semi-space-size=4\0/);
+    assert.match(await readFile(`/proc/${child.pid}/cmdline`, 'utf8'), /\0--max-semi-space-size=2\0/);
     child.kill('SIGTERM');
     assert.equal((await result).code, 0);
   });

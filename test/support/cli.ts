@@ -4,6 +4,7 @@ import type { TestContext } from 'node:test';
 
 const root = path.join(import.meta.dirname, '..', '..');
 const CLI = path.join(root, 'src', 'cli.ts');
+const LAUNCHER = path.join(root, 'bin', 'airlock.mjs');
 /** As the launchers set it. */
 const NODE_COMPILE_CACHE = path.join(root, 'node_modules', '.cache', 'airlock');
 
@@ -19,13 +20,18 @@ export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Stand before the Node.js binary: `['strace', '-f']`. */
   readonly wrapper?: readonly string[];
+  /** By the launcher, which sets flags of Node.js; it puts the program in its own place. */
+  readonly launched?: boolean;
   /** Of `startServer`: in place of `serve`. */
   readonly command?: readonly string[];
+  /** Of `startServer`: HOST:PORT; by default a free port of the loopback. */
+  readonly listen?: string;
 }
 
 /** Starts the command line as users do; standard input is no terminal. */
 export function startCli(args: readonly string[], options: CliOptions = {}): ChildProcess {
-  const [command = '', ...rest] = [...(options.wrapper ?? []), process.execPath, CLI, ...args];
+  const { wrapper = [], launched = false } = options;
+  const [command = '', ...rest] = [...wrapper, process.execPath, launched ? LAUNCHER : CLI, ...args];
   return spawn(command, rest, {
     cwd: options.cwd,
     env: { ...process.env, AIRLOCK_DATA: undefined, NODE_TEST_CONTEXT: undefined, NODE_COMPILE_CACHE, ...options.env },
@@ -69,10 +75,10 @@ export interface RunningServer {
   stop(): Promise<CliResult>;
 }
 
-/** Starts `airlock serve` on a free port of the loopback; stopped after the test at the latest. */
+/** Starts `airlock serve`, by default on a free port of the loopback; stopped after the test at the latest. */
 export async function startServer(t: TestContext, dataDir: string, options: CliOptions = {}): Promise<RunningServer> {
-  const { command = ['serve'] } = options;
-  const child = startCli(['--data', dataDir, ...command, '--listen', '127.0.0.1:0'], options);
+  const { command = ['serve'], listen = '127.0.0.1:0' } = options;
+  const child = startCli(['--data', dataDir, ...command, '--listen', listen], options);
   const result = ended(child);
   const url = await new Promise<string>((resolve, reject) => {
     let seen = '';

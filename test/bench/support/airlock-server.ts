@@ -12,7 +12,7 @@ export interface AirlockServer {
 }
 
 /**
- * Starts `airlock serve` on the server's core, as users do; stopped with the stack.
+ * Starts `airlock serve`, or another command, on the server's core, as users do; stopped with the stack.
  * @throws Error with what it printed if it ends instead
  */
 export async function startAirlock(
@@ -20,8 +20,10 @@ export async function startAirlock(
   dataDir: string,
   options: CliOptions = {},
 ): Promise<AirlockServer> {
-  const child = startCli(['--data', dataDir, 'serve', '--listen', '127.0.0.1:0'], {
+  const { command = ['serve'] } = options;
+  const child = startCli(['--data', dataDir, ...command, '--listen', '127.0.0.1:0'], {
     wrapper: ON_SERVER_CORE,
+    launched: true,
     ...options,
   });
   stopLater(stack, child);

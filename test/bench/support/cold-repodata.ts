@@ -1,7 +1,7 @@
 /**
  * Repodata of a folder of package files, made by what makes it in Airlock: `node cold-repodata.ts FOLDER TO THREADS`
  * writes `primary.xml.gz` and so on. Each file is hashed and read once, by one of the threads, as `createrepo_c --workers`
- * has it.
+ * has it; the main thread is one of them.
  */
 import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs';
@@ -10,10 +10,10 @@ import path from 'node:path';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import type { Digest } from '../../../src/repo/blobs/blob-store.ts';
 import { METADATA_KINDS, type MetadataKind } from '../../../src/repo/formats/repodata/metadata-kinds.ts';
+import { describePackage } from '../../../src/repo/formats/repodata/package-fragments.ts';
 import { packageSortKey } from '../../../src/repo/formats/repodata/package-order.ts';
 import { writeMetadata } from '../../../src/repo/formats/repodata/write-metadata.ts';
 import { openRpm } from '../../../src/repo/formats/rpm/rpm-file.ts';
-import { readPackage } from '../../../src/repo/packages/read-package.ts';
 
 interface Described {
   readonly digest: Digest;
@@ -28,7 +28,7 @@ interface Work {
 }
 
 if (isMainThread) await main(process.argv.slice(2));
-else await describeNext(workerData as Work);
+else await describeNext(workerData as Work, (batch) => parentPort?.postMessage(batch));
 
 async function main([folder = '', to = '', threads = '2']: readonly string[]): Promise<void> {
   const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.rpm'));
@@ -36,49 +36,50 @@ async function main([folder = '', to = '', threads = '2']: readonly string[]): P
     files: files.map((name) => path.join(folder, name)),
     next: new Int32Array(new SharedArrayBuffer(4)),
   };
-  const all = (await Promise.all(Array.from({ length: Number(threads) }, () => inThread(work)))).flat();
+  const all: Described[] = [];
+  const take = (batch: readonly Described[]) => void all.push(...batch);
+  const others = Array.from({ length: Number(threads) - 1 }, () => inThread(work, take));
+  await Promise.all([describeNext(work, take), ...others]);
   all.sort((a, b) => (a.sortKey < b.sortKey ? -1 : 1));
   const texts = new Map(all.map((each) => [each.digest, each.texts]));
   await Promise.all(METADATA_KINDS.map((kind) => write(kind, texts, path.join(to, `${kind}.xml.gz`))));
 }
 
-function inThread(work: Work): Promise<Described[]> {
+type Take = (batch: readonly Described[]) => void;
+
+function inThread(work: Work, take: Take): Promise<void> {
   return new Promise((resolve, reject) => {
-    const described: Described[] = [];
     const worker = new Worker(new URL(import.meta.url), { workerData: work });
-    worker.on('message', (batch: Described[]) => described.push(...batch));
-    worker.on('error', reject).on('exit', () => resolve(described));
+    worker.on('message', take).on('error', reject);
+    worker.on('exit', () => resolve());
   });
 }
 
-async function describeNext({ files, next }: Work): Promise<void> {
+async function describeNext({ files, next }: Work, take: Take): Promise<void> {
   let batch: Described[] = [];
-  const send = () => {
-    parentPort?.postMessage(batch);
-    batch = [];
-  };
+  let room = Buffer.alloc(0);
   for (let at = Atomics.add(next, 0, 1); at < files.length; at = Atomics.add(next, 0, 1)) {
-    batch.push(await describe(files[at] ?? ''));
-    if (batch.length === 100) send();
+    const fd = openSync(files[at] ?? '', 'r');
+    const { size } = fstatSync(fd);
+    if (room.length < size) room = Buffer.allocUnsafe(2 * size);
+    readSync(fd, room, 0, size, 0);
+    closeSync(fd);
+    batch.push(await describe(room.subarray(0, size)));
+    if (batch.length < 100) continue;
+    take(batch);
+    batch = [];
   }
-  send();
+  take(batch);
 }
 
-async function describe(file: string): Promise<Described> {
-  const fd = openSync(file, 'r');
-  try {
-    const bytes = Buffer.allocUnsafe(fstatSync(fd).size);
-    readSync(fd, bytes);
-    const digest: Digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
-    const source = {
-      size: bytes.length,
-      readAt: async (into: Uint8Array, position: number) => bytes.copy(into, 0, position, position + into.length),
-    };
-    const { facts, record } = readPackage(await openRpm(source), { digest, size: bytes.length });
-    return { digest, sortKey: packageSortKey(facts, digest), texts: record.texts };
-  } finally {
-    closeSync(fd);
-  }
+async function describe(bytes: Buffer): Promise<Described> {
+  const digest: Digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+  const source = {
+    size: bytes.length,
+    readAt: async (into: Uint8Array, position: number) => bytes.copy(into, 0, position, position + into.length),
+  };
+  const { facts, fragments } = describePackage(await openRpm(source), { digest, size: bytes.length });
+  return { digest, sortKey: packageSortKey(facts, digest), texts: fragments };
 }
 
 async function write(kind: MetadataKind, texts: ReadonlyMap<Digest, Described['texts']>, file: string): Promise<void> {

@@ -13,6 +13,9 @@ export async function describeMachine(bench: Bench): Promise<string> {
       `Node.js ${process.version}`,
       await said(bench, ['nginx', '-v'], /nginx\/\S+/),
       await said(bench, ['wrk', '-v'], /wrk \S+/),
+      await said(bench, ['squid', '-v'], /(?<=Squid Cache: Version )\S+/).then(
+        (version) => version && `Squid ${version}`,
+      ),
     ]
       .filter((text) => text !== '')
       .join(', '),

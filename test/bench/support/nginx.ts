@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { freePort, listening } from '../../support/ports.ts';
 import type { Bench } from './bench.ts';
-import { ENV, freePort, listening, ON_SERVER_CORE, stopLater } from './processes.ts';
+import { ENV, ON_SERVER_CORE, stopLater } from './processes.ts';
 
 /**
  * Starts nginx on the server's core: one worker, sendfile, no access log, connections that stay open.
@@ -21,7 +22,7 @@ export async function startNginx(
   const [command, ...pinned] = ON_SERVER_CORE;
   const args = [...pinned, 'nginx', '-p', dir, '-c', path.join(dir, 'nginx.conf'), '-e', path.join(dir, 'error.log')];
   stopLater(stack, spawn(command, args, { env: ENV, stdio: ['ignore', 'ignore', 'inherit'] }));
-  await listening(bench, port);
+  await listening(port, bench.signal);
   return `http://127.0.0.1:${port}`;
 }
 

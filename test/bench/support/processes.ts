@@ -3,8 +3,6 @@
  */
 import { type ChildProcess, execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { connect, createServer } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type { Bench } from './bench.ts';
 
@@ -23,8 +21,12 @@ const PATIENCE = 180_000;
  * @returns its standard output
  * @throws Error with its standard error if it fails or takes too long
  */
-export async function run(bench: Bench, [command = '', ...args]: readonly string[]): Promise<string> {
-  const options = { env: ENV, signal: bench.signal, timeout: PATIENCE, maxBuffer: 2 ** 24 };
+export async function run(
+  bench: Bench,
+  [command = '', ...args]: readonly string[],
+  timeout = PATIENCE,
+): Promise<string> {
+  const options = { env: ENV, signal: bench.signal, timeout, maxBuffer: 2 ** 24 };
   return (await promisify(execFile)(command, args, options)).stdout;
 }
 
@@ -48,33 +50,4 @@ export async function stop(child: ChildProcess): Promise<void> {
   const kill = setTimeout(() => child.kill('SIGKILL'), 40_000);
   await gone;
   clearTimeout(kill);
-}
-
-/** A TCP port of the loopback that nobody listens on now. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
-}
-
-/** Waits until somebody listens. @throws Error after ten seconds */
-export async function listening(bench: Bench, port: number): Promise<void> {
-  for (
-    const deadline = Date.now() + 10_000;
-    Date.now() < deadline;
-    await sleep(20, undefined, { signal: bench.signal })
-  ) {
-    const socket = connect(port, '127.0.0.1');
-    const isThere = await once(socket, 'connect').then(
-      () => true,
-      () => false,
-    );
-    socket.destroy();
-    if (isThere) return;
-  }
-  throw new Error(`nobody listens on port ${port}`);
 }
