@@ -17,6 +17,7 @@ import type { Catalog } from './repo/catalog/catalog.ts';
 import { translated } from './repo/catalog/node-sqlite.ts';
 import { DiskRevisionLog, type RevisionLog } from './repo/catalog/revision-log.ts';
 import { openSqliteCatalog } from './repo/catalog/sqlite.ts';
+import type { VendorKey } from './repo/formats/openpgp/key-files.ts';
 import { openRepositoryKey } from './repo/formats/openpgp/repository-key.ts';
 import { loadVendorKeys } from './repo/formats/openpgp/vendor-keys.ts';
 import type { IngestContext } from './repo/ingest/ingest-file.ts';
@@ -32,6 +33,8 @@ export interface AppOptions {
 /** A data directory, opened. Whoever opened it closes it. Several processes may have it open. */
 export interface App {
   readonly dataDir: string;
+  /** As it was named; undefined: the default one. */
+  readonly configFile: string | undefined;
   readonly config: Config;
   readonly blobs: BlobStore;
   readonly catalog: Catalog;
@@ -76,6 +79,7 @@ export async function openApp(options: AppOptions): Promise<App> {
     reserve.keep();
     return {
       dataDir,
+      configFile: options.configFile,
       config,
       blobs,
       catalog: opened,
@@ -84,6 +88,7 @@ export async function openApp(options: AppOptions): Promise<App> {
         blobs,
         catalog: opened,
         keys: await loadVendorKeys(dataDir),
+        upstreamKeys: await upstreamKeys(dataDir, config),
         repositoryKey: () => openRepositoryKey(dataDir),
       }),
       lockServer: () => lockServer(dataDir),
@@ -97,6 +102,17 @@ export async function openApp(options: AppOptions): Promise<App> {
     await close();
     throw error;
   }
+}
+
+/** Of all upstreams. One that cannot be read is for whoever mirrors to tell. */
+async function upstreamKeys(dataDir: string, { upstreams }: Config): Promise<VendorKey[]> {
+  const keys: VendorKey[] = [];
+  for (const [name, { keys: files }] of Object.entries(upstreams)) {
+    if (files.length === 0) continue;
+    const { configuredKeys } = await import('./upstream-keys.ts');
+    keys.push(...(await configuredKeys(dataDir, `upstreams.${name}.keys`, files).catch(() => [])));
+  }
+  return keys;
 }
 
 export interface RebuildAppOptions extends Omit<RebuildOptions, 'skipDamaged'> {

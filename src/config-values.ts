@@ -16,46 +16,87 @@ interface Bounds {
 }
 
 export const size = ({ least = 0, most, why }: Bounds) =>
-  z.union([z.number(), z.string()]).transform((value, context) => {
-    const bytes = parseSize(String(value));
-    if (bytes === undefined) {
-      context.addIssue(
-        `${quoted(value)} is not a size; write a number with its unit: B, KiB, MiB or GiB, such as 32MiB`,
-      );
-    } else if (bytes < least) {
-      context.addIssue(`${quoted(value)} is too small; the least is ${formatSize(least)}`);
-    } else if (bytes > most) {
-      context.addIssue(`${quoted(value)} is too much; the most is ${formatSize(most)}, ${why}`);
+  z
+    .union([z.number(), z.string()])
+    .meta({ title: 'size, such as 32MiB' })
+    .transform((value, context) => {
+      const bytes = parseSize(String(value));
+      if (bytes === undefined) {
+        context.addIssue(
+          `${quoted(value)} is not a size; write a number with its unit: B, KiB, MiB or GiB, such as 32MiB`,
+        );
+      } else if (bytes < least) {
+        context.addIssue(`${quoted(value)} is too small; the least is ${formatSize(least)}`);
+      } else if (bytes > most) {
+        context.addIssue(`${quoted(value)} is too much; the most is ${formatSize(most)}, ${why}`);
+      }
+      return bytes ?? z.NEVER;
+    });
+
+export const duration = z
+  .union([z.number(), z.string()])
+  .meta({ title: 'duration, such as 90s or 24h' })
+  .transform((value, context) => {
+    const milliseconds = parseDuration(String(value));
+    if (milliseconds === undefined) {
+      context.addIssue(`${quoted(value)} is not a duration; write a number with its unit: s, min, h or d, such as 24h`);
+    } else if (milliseconds > limits.config.duration) {
+      context.addIssue(`${quoted(value)} is too long; the longest is ${formatDuration(limits.config.duration)}`);
     }
-    return bytes ?? z.NEVER;
+    return milliseconds ?? z.NEVER;
   });
 
-export const duration = z.union([z.number(), z.string()]).transform((value, context) => {
-  const milliseconds = parseDuration(String(value));
-  if (milliseconds === undefined) {
-    context.addIssue(`${quoted(value)} is not a duration; write a number with its unit: s, min, h or d, such as 24h`);
-  } else if (milliseconds > limits.config.duration) {
-    context.addIssue(`${quoted(value)} is too long; the longest is ${formatDuration(limits.config.duration)}`);
-  }
-  return milliseconds ?? z.NEVER;
-});
-
 /** Bits per second, as the vendor counts them (vendor.md A4). */
-export const bandwidth = z.union([z.number(), z.string()]).transform((value, context) => {
-  const match = /^(\d+(?:\.\d+)?) ?(|k|M|G)(?:bit)?$/.exec(String(value));
-  const bits = Number(match?.[1]) * ({ k: 1e3, M: 1e6, G: 1e9 }[match?.[2] ?? ''] ?? 1);
-  if (value === 'unlimited') return Number.POSITIVE_INFINITY;
-  if (bits >= 1000) return bits;
-  context.addIssue(`${quoted(value)} is not a bandwidth; write unlimited, or bits per second such as 20Mbit`);
-  return z.NEVER;
-});
+export const bandwidth = z
+  .union([z.number(), z.string()])
+  .meta({ title: 'bandwidth, such as 20Mbit' })
+  .transform((value, context) => {
+    const match = /^(\d+(?:\.\d+)?) ?(|k|M|G)(?:bit)?$/.exec(String(value));
+    const bits = Number(match?.[1]) * ({ k: 1e3, M: 1e6, G: 1e9 }[match?.[2] ?? ''] ?? 1);
+    if (value === 'unlimited') return Number.POSITIVE_INFINITY;
+    if (bits >= 1000) return bits;
+    context.addIssue(`${quoted(value)} is not a bandwidth; write unlimited, or bits per second such as 20Mbit`);
+    return z.NEVER;
+  });
 
-export const webAddress = z.string().refine((text) => {
-  const url = URL.parse(text);
-  return (
-    url !== null && /^https?:$/.test(url.protocol) && url.username === '' && url.password === '' && url.search === ''
-  );
-}, 'is not a web address; write http://HOST[:PORT] or https://…, with user name and password in keys of their own');
+export const webAddress = z
+  .string()
+  .refine((text) => {
+    const url = URL.parse(text);
+    return (
+      url !== null && /^https?:$/.test(url.protocol) && url.username === '' && url.password === '' && url.search === ''
+    );
+  }, 'is not a web address; write http://HOST[:PORT] or https://…, with user name and password in keys of their own')
+  .meta({ title: 'web address' });
+
+/** Where a file lies. */
+export const file = z
+  .string()
+  .min(1, 'is empty; name a file, or leave the key out')
+  .meta({ title: 'file, relative to the data directory or absolute' });
+
+/** A key of the configuration for a certificate of ours goes with one for its private key. */
+export const identityKeys = {
+  clientCertificate: file.optional().meta({
+    description: 'Our own certificate, in PEM, for a server that asks for one.',
+    examples: ['router-7.pem'],
+  }),
+  clientKey: file.optional().meta({
+    description: 'The private key of clientCertificate, in PEM, without a passphrase.',
+    examples: ['router-7.key'],
+  }),
+};
+
+/** For `superRefine`: both of these, or none. */
+export function requireWholeIdentity(
+  { clientCertificate, clientKey }: { clientCertificate?: string | undefined; clientKey?: string | undefined },
+  context: z.RefinementCtx,
+): void {
+  if ((clientCertificate === undefined) === (clientKey === undefined)) return;
+  const [there, missing] =
+    clientKey === undefined ? ['clientCertificate', 'clientKey'] : ['clientKey', 'clientCertificate'];
+  context.addIssue({ code: 'custom', path: [there], message: `says nothing without ${missing}; name both, or none` });
+}
 
 /** A secret that stands in the file itself: whoever prints the configuration does not print it. */
 export class PlainSecret {
@@ -75,22 +116,27 @@ export class PlainSecret {
 }
 
 /** What it is, or where it stands so that it need not stand in this file. */
-export const secret = z.union([
-  z
-    .string()
-    .min(1)
-    .transform((text) => new PlainSecret(text)),
-  z.strictObject({ env: z.string().min(1) }),
-  z.strictObject({ file: z.string().min(1) }),
-]);
+export const secret = z
+  .union([
+    z
+      .string()
+      .min(1)
+      .transform((text) => new PlainSecret(text)),
+    z.strictObject({ env: z.string().min(1) }),
+    z.strictObject({ file: z.string().min(1) }),
+  ])
+  .meta({ title: 'text, {env: VARIABLE} or {file: FILE}' });
 
 export type Secret = z.output<typeof secret>;
 
-export const address = z.string().transform((value, context) => {
-  const parsed = parseAddress(value);
-  if (parsed === undefined) context.addIssue('is not an address; write HOST:PORT, such as 0.0.0.0:8480 or [::]:8480');
-  return parsed ?? z.NEVER;
-});
+export const address = z
+  .string()
+  .meta({ title: 'HOST:PORT' })
+  .transform((value, context) => {
+    const parsed = parseAddress(value);
+    if (parsed === undefined) context.addIssue('is not an address; write HOST:PORT, such as 0.0.0.0:8480 or [::]:8480');
+    return parsed ?? z.NEVER;
+  });
 
 /** `0`, `10B`, `32MiB`, `1.5 GiB` → bytes; undefined if it is none. */
 function parseSize(text: string): number | undefined {

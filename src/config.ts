@@ -5,87 +5,198 @@ import os from 'node:os';
 import path from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
+import { cacheSection, downloadSection, printCache, printDownload } from './config-fetch.ts';
 import { parseYaml, readConfigText } from './config-file.ts';
+import { formatInterval, interval, mirrorRule } from './config-mirror.ts';
 import {
   address,
   bandwidth,
   duration,
+  file,
   formatAddress,
   formatBandwidth,
   formatDuration,
   formatSize,
+  identityKeys,
+  requireWholeIdentity,
   secret,
   size,
   webAddress,
 } from './config-values.ts';
 import { limits } from './limits.ts';
 
-const upstream = z.strictObject({
-  url: webAddress,
-  /** Answered in forward-proxy requests, beside the host of `url`. */
-  hosts: z.array(z.string().min(1)).default([]),
-  username: secret.optional(),
-  password: secret.optional(),
-  /** Certificates in PEM, relative to the data directory. */
-  ca: z.string().min(1).optional(),
-  proxy: webAddress.optional(),
-  maxBandwidth: bandwidth.prefault('unlimited'),
-});
+const upstream = z
+  .strictObject({
+    url: webAddress.meta({
+      description: 'Where it is; paths go below it. User name and password have keys of their own.',
+      examples: ['https://software.128technology.com/artifactory'],
+    }),
+    hosts: z
+      .array(z.string().min(1))
+      .default([])
+      .meta({
+        description: 'Further host names that are meant by it: when clients use this server as their proxy.',
+        examples: [['software.128technology.com']],
+      }),
+    username: secret.optional().meta({
+      description: 'For basic authentication. Better not written here, but named: a variable, or a file.',
+      examples: [{ env: 'SSR_USER' }],
+    }),
+    password: secret.optional().meta({ description: 'As username.', examples: [{ file: 'ssr-token' }] }),
+    ca: file.optional().meta({
+      description: 'Certificates in PEM that vouch for it, in place of those of the system.',
+      examples: ['vendor-ca.pem'],
+    }),
+    ...identityKeys,
+    proxy: webAddress.optional().meta({
+      description: 'A proxy through which it is reached.',
+      examples: ['http://10.0.0.1:3128'],
+    }),
+    maxBandwidth: bandwidth.prefault('unlimited').meta({ description: 'Of all that is fetched from it.' }),
+    keys: z
+      .array(file)
+      .default([])
+      .meta({
+        description:
+          'Key files that may sign what comes from it; without any, checksums suffice. With some, a wrong signature is refused, and requireVerified asks for a good one.',
+        examples: [['RPM-GPG-KEY-vendor']],
+      }),
+    mirror: z.array(mirrorRule).default([]).meta({
+      description: 'What "upstream sync" brings: a list of rules, each of one of the kinds releases, rpm and policy.',
+    }),
+  })
+  .superRefine(requireWholeIdentity);
+
+const tls = z
+  .strictObject({
+    certificate: file.meta({
+      description: 'The certificate of this server in PEM, and after it those that lead to its authority.',
+      examples: ['keys/tls/server.pem'],
+    }),
+    key: file.meta({
+      description: 'Its private key in PEM, without a passphrase.',
+      examples: ['keys/tls/server.key'],
+    }),
+    clients: file.optional().meta({
+      description: 'Certificates in PEM of those who vouch for clients. With it, clients are asked for a certificate.',
+      examples: ['keys/tls/ca.pem'],
+    }),
+    requireClients: z
+      .boolean()
+      .optional()
+      .meta({
+        description:
+          'Clients without a certificate get nothing; true by default once clients is named. With false, those without one are served, too, and those with one of a stranger are not.',
+        examples: [true],
+      }),
+  })
+  .superRefine(({ clients, requireClients }, context) => {
+    if (requireClients !== true || clients !== undefined) return;
+    context.addIssue({
+      code: 'custom',
+      path: ['requireClients'],
+      message: 'says nothing without clients; name the certificates that vouch for them there',
+    });
+  });
 
 /** Of this machine, or of the container that this process may not outgrow; whole MiB. */
 const memory =
   Math.floor(Math.min(os.totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY) / 2 ** 20) * 2 ** 20;
 
-const schema = z.strictObject({
-  /** Where `airlock serve` listens. */
-  listen: address.prefault('0.0.0.0:8480'),
-  /** Small hot files kept in memory. */
-  memoryCache: size({ most: memory, why: 'the memory of this machine' }).prefault('32MiB'),
-  /** Where content may be fetched from (vendor.md A4); prefer-conductor once a conductor is named. */
-  sourceType: z.enum(['conductor-only', 'prefer-conductor', 'internet-only']).optional(),
-  /** Nothing on the internet is asked for anything. */
-  offlineMode: z.boolean().default(false),
-  /** Fetched images and packages are served only if somebody vouches for their digest. */
-  requireVerified: z.boolean().default(false),
-  /** In the order in which they are asked. */
-  conductors: z.array(webAddress).default([]),
-  /** The HA twin. */
-  peer: webAddress.optional(),
-  /** Certificates in PEM that vouch for conductors and peer, relative to the data directory. */
-  ca: z.string().min(1).optional(),
-  /** Of all that is fetched. */
-  maxBandwidth: bandwidth.prefault('unlimited'),
-  /** What is kept of what was fetched. */
-  cache: z
-    .strictObject({
-      /** Of all kept copies together; without it they may fill the disk. */
-      size: size({ least: 2 ** 20, most: 2 ** 50, why: 'so that it can be counted' }).optional(),
-      /** Releases, or other parts of a path, that never go. */
-      pinned: z.array(z.string().min(1)).default([]),
-    })
-    .prefault({}),
-  /** Sites on the internet, by the name under which they answer: /upstreams/NAME/. */
-  upstreams: z.record(z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'is no name'), upstream).default({}),
-  log: z
-    .strictObject({
-      level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
-      /** Relative to the data directory; reopened on SIGHUP. Without it the log goes to standard error. */
-      file: z.string().min(1, 'is empty; name a file, or leave the key out').optional(),
-      /** The file is set aside as `<file>.1` before it grows beyond this. */
-      maxSize: size({ least: limits.log.leastSize, most: 2 ** 40, why: 'so that it can be handled' }).prefault('64MiB'),
-      /** So many files are kept, the one being written included. */
-      maxFiles: z.number().int().min(2).max(limits.log.files).default(5),
-      /** One line for each request. */
-      access: z.boolean().default(true),
-    })
-    .prefault({}),
-  prune: z
-    .strictObject({
-      /** How long deleted content is kept. */
-      grace: duration.prefault('24h'),
-    })
-    .prefault({}),
-});
+const schema = z
+  .strictObject({
+    listen: address.prefault('0.0.0.0:8480').meta({ description: 'Where the server listens.' }),
+    tls: tls.optional().meta({
+      description:
+        'Serve over HTTPS in place of plain HTTP. "airlock tls init" makes what is needed. The files are read again on SIGHUP, and once a day; connections stay.',
+    }),
+    memoryCache: size({ most: memory, why: 'the memory of this machine' })
+      .prefault('32MiB')
+      .meta({ description: 'So much of small hot files is kept in memory; 0: none.' }),
+    sourceType: z
+      .enum(['conductor-only', 'prefer-conductor', 'internet-only'])
+      .optional()
+      .meta({
+        description:
+          'Where content may be fetched from; prefer-conductor by default once a conductor is named, else internet-only.',
+        examples: ['conductor-only'],
+      }),
+    offlineMode: z.boolean().default(false).meta({ description: 'Nobody on the internet is asked for anything.' }),
+    requireVerified: z
+      .boolean()
+      .default(false)
+      .meta({ description: 'Fetched images and packages are served only if somebody vouches for their digest.' }),
+    conductors: z
+      .array(webAddress)
+      .default([])
+      .meta({
+        description: 'The conductors from which a router fetches, in the order in which they are asked.',
+        examples: [['https://conductor-a:8480', 'https://conductor-b:8480']],
+      }),
+    peer: webAddress.optional().meta({
+      description:
+        'The HA twin. A conductor takes over what its twin publishes; a router asks its twin for what that has.',
+      examples: ['https://conductor-b:8480'],
+    }),
+    ca: file.optional().meta({
+      description: 'Certificates in PEM that vouch for conductors and peer, in place of those of the system.',
+      examples: ['conductor-ca.pem'],
+    }),
+    ...identityKeys,
+    maxBandwidth: bandwidth.prefault('unlimited').meta({ description: 'Of all that is fetched.' }),
+    maxClientBandwidth: bandwidth.prefault('unlimited').meta({
+      description: 'Of what one client address is given of fetched content; its requests share it.',
+    }),
+    cache: cacheSection.meta({ description: 'What is kept of what was fetched.' }),
+    download: downloadSection.meta({ description: 'With how much patience files are fetched.' }),
+    upstreams: z
+      .record(z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'is no name'), upstream)
+      .default({})
+      .meta({
+        description: 'Sites on the internet, by the name under which they answer here: /upstreams/NAME/.',
+        examples: ['ssr'],
+      }),
+    schedule: z
+      .strictObject({
+        upstreams: interval.optional().meta({
+          description: 'How often the server mirrors all upstreams that have rules; never by default.',
+          examples: ['every 12h'],
+        }),
+      })
+      .prefault({})
+      .meta({ description: 'What the server does by itself.' }),
+    log: z
+      .strictObject({
+        level: z
+          .enum(['debug', 'info', 'warn', 'error'])
+          .default('info')
+          .meta({ description: 'What is worth a line.' }),
+        file: file.optional().meta({
+          description: 'Where the lines go; reopened on SIGHUP. Without it, to standard error.',
+          examples: ['airlock.log'],
+        }),
+        maxSize: size({ least: limits.log.leastSize, most: 2 ** 40, why: 'so that it can be handled' })
+          .prefault('64MiB')
+          .meta({ description: 'Before the file grows beyond this, it is set aside as FILE.1.' }),
+        maxFiles: z
+          .number()
+          .int()
+          .min(2)
+          .max(limits.log.files)
+          .default(5)
+          .meta({ description: 'So many files are kept, the one being written included.' }),
+        access: z.boolean().default(true).meta({ description: 'One line for each request.' }),
+      })
+      .prefault({})
+      .meta({ description: 'The log: a JSON document on each line.' }),
+    prune: z
+      .strictObject({
+        grace: duration.prefault('24h').meta({ description: 'So long deleted content is kept before it goes.' }),
+      })
+      .prefault({})
+      .meta({ description: '"airlock prune", which takes away what nobody refers to any more.' }),
+  })
+  .superRefine(requireWholeIdentity);
 
 /** Sizes in bytes, durations in milliseconds. */
 export type Config = z.output<typeof schema>;
@@ -112,6 +223,7 @@ export function parseConfig(text: string, name: string): Config {
 export function printConfig(config: Config): string {
   return stringify({
     listen: formatAddress(config.listen),
+    ...(config.tls === undefined ? {} : { tls: config.tls }),
     memoryCache: formatSize(config.memoryCache),
     ...(config.sourceType === undefined ? {} : { sourceType: config.sourceType }),
     offlineMode: config.offlineMode,
@@ -119,17 +231,19 @@ export function printConfig(config: Config): string {
     conductors: config.conductors,
     ...(config.peer === undefined ? {} : { peer: config.peer }),
     ...(config.ca === undefined ? {} : { ca: config.ca }),
+    ...(config.clientCertificate === undefined ? {} : { clientCertificate: config.clientCertificate }),
+    ...(config.clientKey === undefined ? {} : { clientKey: config.clientKey }),
     maxBandwidth: formatBandwidth(config.maxBandwidth),
-    cache: {
-      ...(config.cache.size === undefined ? {} : { size: formatSize(config.cache.size) }),
-      pinned: config.cache.pinned,
-    },
+    maxClientBandwidth: formatBandwidth(config.maxClientBandwidth),
+    cache: printCache(config.cache),
+    download: printDownload(config.download),
     upstreams: Object.fromEntries(
       Object.entries(config.upstreams).map(([name, { maxBandwidth, ...rest }]) => [
         name,
         { ...(JSON.parse(JSON.stringify(rest)) as object), maxBandwidth: formatBandwidth(maxBandwidth) },
       ]),
     ),
+    schedule: config.schedule.upstreams === undefined ? {} : { upstreams: formatInterval(config.schedule.upstreams) },
     log: { ...config.log, maxSize: formatSize(config.log.maxSize) },
     prune: { grace: formatDuration(config.prune.grace) },
   });

@@ -25,7 +25,8 @@ export const EXIT = {
   unreachable: 8,
 } as const;
 
-const CODES = {
+/** Every code. What each one means to people stands in docs/errors.md. */
+export const CODES = {
   // what the user typed or configured
   'usage.invalid': { exit: EXIT.usage, http: 400 },
   'usage.ambiguous': { exit: EXIT.usage, http: 400 },
@@ -111,8 +112,10 @@ const CODES = {
   'path.conflict': { exit: EXIT.refused, http: 409 },
   'path.invalid': { exit: EXIT.usage, http: 400 },
   'revision.moved': { exit: EXIT.refused, http: 409 },
+  'key.exists': { exit: EXIT.refused, http: 409 },
   'repository.exists': { exit: EXIT.refused, http: 409 },
   'repository.kind': { exit: EXIT.refused, http: 409 },
+  'repository.mirrored': { exit: EXIT.refused, http: 409 },
   'rpm.foreign-arch': { exit: EXIT.refused, http: 409 },
   'rpm.unresolved': { exit: EXIT.refused, http: 409 },
   'release.incompatible': { exit: EXIT.refused, http: 409 },
@@ -133,7 +136,12 @@ const CODES = {
   'upstream.unauthorized': { exit: EXIT.unreachable, http: 502 },
   'upstream.address-refused': { exit: EXIT.refused, http: 502 },
   'upstream.unusable': { exit: EXIT.unverified, http: 502 },
+  'upstream.signature': { exit: EXIT.unverified, http: 502 },
   'upstream.changed': { exit: EXIT.incomplete, http: 503 },
+  'upstream.not-found': { exit: EXIT.notFound, http: 404 },
+  'upstream.busy': { exit: EXIT.refused, http: 409 },
+  'upstream.offline': { exit: EXIT.refused, http: 409 },
+  'peer.invalid': { exit: EXIT.unverified, http: 502 },
   'proxy.refused': { exit: EXIT.refused, http: 403 },
   'proxy.not-cached': { exit: EXIT.notFound, http: 504 },
   'carrier.unreachable': { exit: EXIT.unreachable, http: 504 },

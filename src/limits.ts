@@ -106,6 +106,16 @@ export const limits = {
     depth: 16,
     /** A file of groups, update notices or modules that is carried along. */
     carried: 64 * MiB,
+    /** Metadata of somebody else: a file of it, as it is fetched and decompressed; packages that it lists. */
+    foreign: 1024 * MiB,
+    foreignOpen: 4096 * MiB,
+    packages: 500_000,
+    /** Attributes of one element, and characters of one that are read. */
+    attributes: 64,
+    text: 64 * KiB,
+    /** Lists of mirrors: their bytes, and mirrors that are tried. */
+    mirrorList: 1 * MiB,
+    mirrors: 100,
     /** Characters that one package may add to one metadata file. Real ones stay below 10 MiB. */
     fragment: 64 * MiB,
     /** Packages that are compressed together, on average; at most four times as many. */
@@ -124,7 +134,7 @@ export const limits = {
     keepFormer: 24 * 3600_000,
     /** Descriptions of packages held before they are recorded. */
     recordBatch: 100,
-    /** Threads that verify the packages of an image, at most one for each core; and from which size of it on, in bytes. */
+    /** Threads that help to verify the packages of an image, fewer than there are cores; and from which size of it on, in bytes. */
     threads: 2,
     threadsFrom: 32 * MiB,
     /** Packages on their way through each thread. */
@@ -220,6 +230,8 @@ export const limits = {
   },
 
   proxy: {
+    /** A source that broke off after so many bytes is asked again at once, for the rest. */
+    worthAsking: 64 * KiB,
     /** Waiting for a name to be looked up and a connection to stand, and then for the head of an answer. */
     connectTimeout: 20_000,
     answerTimeout: 60_000,
@@ -247,6 +259,10 @@ export const limits = {
     attempts: 10,
     /** A fill altogether. */
     timeout: 10_800_000,
+    /** How long nobody waits for a fill, before it may be given up. */
+    abandonAfter: 10_000,
+    /** Clients whose bandwidth is counted at the same time. */
+    clients: 10_000,
     /** Health of a source: so many requests are looked at; so many failed ones make it left. */
     window: 10,
     failures: 6,
@@ -265,11 +281,79 @@ export const limits = {
     /** Files that are looked at together when room is made, and up to which size they go last. */
     evictionLook: 10_000,
     smallFile: 1 * MiB,
+    /** One line of a conductor's listing. */
+    listingLine: 64 * KiB,
     /** What a conductor answers to the question which releases it has. */
     releases: 16 * MiB,
+    /** How long the answers of all to that question are believed. */
+    versionsAge: 10_000,
     /** Tunnels of the forward proxy. */
     tunnels: 256,
     tunnelIdle: 300_000,
+  },
+
+  mirror: {
+    /** Entries of one folder of a site, bytes of its listing, characters of a name, and how long one listing may take. */
+    entries: 100_000,
+    listingBytes: 32 * MiB,
+    jsonBytes: 32 * MiB,
+    name: 255,
+    listingTime: 10 * 60_000,
+    /** Folders below a rule's path: how deep, how many, and how many files in all. */
+    depth: 4,
+    folders: 1000,
+    files: 200_000,
+    /** Images that are fetched at the same time. */
+    parallel: 3,
+    /** Packages of a repository that are fetched at the same time. */
+    packages: 16,
+    /** Packages up to this size are held in memory until they are verified. */
+    smallPackage: 512 * KiB,
+    /** Rounds over what failed, the first included; and how long to wait before the next, doubling. */
+    rounds: 3,
+    retryDelay: 2000,
+    /** How often one file is gone on with in one round, as long as each time something new came. */
+    resumes: 100,
+    /** Syncs of one upstream that are remembered, and what each tells of: paths, failures, warnings. */
+    history: 100,
+    told: 500,
+    /** Shortest time between two scheduled syncs. */
+    leastInterval: 60_000,
+    /** The first sync of a site that was never mirrored comes within a part of this. */
+    soon: 60_000,
+    /** Part of that time by which a scheduled sync may be late, so that many sites do not ask at once. */
+    jitter: 0.1,
+    /** Characters kept of what a scheduled sync says on standard error. */
+    stderr: 4096,
+    /** How long a scheduled sync may take to stop. */
+    stopWait: 20_000,
+  },
+
+  replica: {
+    /** How often the HA twin is asked, give or take a third; how seldom while it does not answer, or what it has is wrong. */
+    pollEvery: 3_000,
+    pollMost: 15_000,
+    failMost: 300_000,
+    /** What it says of its repositories, how many there are, and one line of what a repository holds. */
+    stateBytes: 4 * MiB,
+    repositories: 10_000,
+    line: 4 * MiB,
+    lines: 10_000_000,
+    /** What is merged in one revision: changes, and characters in which they are told. Memory holds so much. */
+    batch: 20_000,
+    batchBytes: 64 * MiB,
+    /** Paths of a repository that have other bytes here and there; with more, nothing of it is merged. */
+    refused: 1000,
+    /** Files under way at once. */
+    parallel: 4,
+    /** Paths that one message names. */
+    named: 20,
+    /** How long somebody who waits for an answer waits for the twin's. */
+    askTimeout: 2_500,
+    /** How long a server that stops waits for what is being written. */
+    stopTimeout: 10_000,
+    /** Until a replication that failed for good is begun anew. */
+    restartAfter: 10_000,
   },
 
   trust: {
@@ -297,6 +381,8 @@ export const limits = {
   bundle: {
     /** The list of all that a bundle holds. */
     manifestBytes: 256 * MiB,
+    /** One line of it: an entry, or where a blob is. */
+    manifestLine: 4 * MiB,
     /** A receipt, with the digests of all that a site holds. */
     receiptBytes: 256 * MiB,
     volumes: 9999,
@@ -348,6 +434,9 @@ export const limits = {
     bases: 1000,
     packs: 10_000,
     openBases: 8,
+    /** A recipe as text, and a delta altogether. */
+    recipeBytes: 16 * MiB,
+    deltaBytes: 1024 * 1024 * MiB,
     /** New bytes that are compressed together, bytes of held blobs that help with that, and their pieces. */
     pack: 8 * MiB,
     dictionary: 16 * MiB,
@@ -373,8 +462,12 @@ export const limits = {
     wildcards: 100,
     /** Lines taken out and put in, for which the fewest are looked for. */
     lineChanges: 2_000,
+    /** Lines of a text that are shown where two texts have so little in common that all between is told. */
+    lines: 5_000,
     /** What a comparison tells of a pattern that two policies share in part. */
     inCommon: 20,
+    /** Bytes of fetched texts that wait to be published in one revision. */
+    together: 32 * MiB,
     /** What a lint tells. */
     findings: 100,
     /** Characters of the name of a release that a policy goes with, and how many of them. */

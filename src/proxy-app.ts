@@ -1,15 +1,15 @@
 /**
  * How pull-through is put together from the configuration: which sources there are, and what they need.
  */
-import { readFile } from 'node:fs/promises';
-import path from 'node:path';
 import type { App } from './app.ts';
 import type { Config } from './config.ts';
-import { PlainSecret, type Secret } from './config-values.ts';
-import { AirlockError } from './errors.ts';
 import type { RunningProxy, SiteOptions } from './proxy/open-proxy.ts';
+import { DEFAULT_RULES, type ProxyRules } from './proxy/rules.ts';
+import type { VendorKey } from './repo/formats/openpgp/key-files.ts';
 import type { Logger } from './repo/http/logger.ts';
 import type { TrustedBlobs } from './repo/trusted-blobs.ts';
+import { configuredKeys } from './upstream-keys.ts';
+import { certificates, upstreamSite } from './upstream-sites.ts';
 
 /** What stands in the configuration of sources; commands may put something else in its place. */
 export type SourceConfig = Pick<
@@ -18,11 +18,15 @@ export type SourceConfig = Pick<
   | 'conductors'
   | 'peer'
   | 'ca'
+  | 'clientCertificate'
+  | 'clientKey'
   | 'sourceType'
   | 'offlineMode'
   | 'requireVerified'
   | 'upstreams'
   | 'maxBandwidth'
+  | 'maxClientBandwidth'
+  | 'download'
 >;
 
 /**
@@ -34,24 +38,16 @@ export async function openProxyOf(
   config: SourceConfig,
   { logger, trusted }: { readonly logger: Logger; readonly trusted: TrustedBlobs },
 ): Promise<RunningProxy | undefined> {
-  const { conductors, peer, upstreams, offlineMode, requireVerified } = config;
+  const { conductors, peer, upstreams, offlineMode } = config;
   if (conductors.length === 0 && peer === undefined && Object.keys(upstreams).length === 0) return undefined;
   const { catalog, blobs, dataDir } = app;
-  const ca = await certificates(dataDir, config.ca);
-  const near = (url: string) => ({ url, ...ca });
+  const shown = await certificates(dataDir, config);
+  const near = (url: string) => ({ url, ...shown });
   const sites: SiteOptions[] = [];
-  for (const [name, { url, hosts, proxy, maxBandwidth, ...rest }] of Object.entries(upstreams)) {
-    const at = `upstreams.${name}`;
-    sites.push({
-      name,
-      url,
-      hosts,
-      bandwidth: maxBandwidth / 8,
-      ...(proxy === undefined ? {} : { proxy }),
-      ...(await certificates(dataDir, rest.ca)),
-      ...(rest.username === undefined ? {} : { username: await reveal(dataDir, `${at}.username`, rest.username) }),
-      ...(rest.password === undefined ? {} : { password: await reveal(dataDir, `${at}.password`, rest.password) }),
-    });
+  for (const [name, upstream] of Object.entries(upstreams)) sites.push(await upstreamSite(dataDir, name, upstream));
+  const keys = new Map<string, readonly VendorKey[]>();
+  for (const [name, upstream] of Object.entries(upstreams)) {
+    keys.set(name, await configuredKeys(dataDir, `upstreams.${name}.keys`, upstream.keys));
   }
   // Only here: a conductor without sources needs no HTTP client in memory.
   const { openProxy } = await import('./proxy/open-proxy.ts');
@@ -65,39 +61,29 @@ export async function openProxyOf(
     peer: peer === undefined ? undefined : near(peer),
     sourceType: config.sourceType ?? (conductors.length > 0 ? 'prefer-conductor' : 'internet-only'),
     offlineMode,
-    requireVerified,
-    bandwidth: config.maxBandwidth / 8,
-    cacheSize: config.cache.size ?? Number.POSITIVE_INFINITY,
-    pinned: config.cache.pinned,
+    rules: rulesOf(config),
+    keys,
   });
 }
 
-async function certificates(dataDir: string, file: string | undefined): Promise<{ ca?: string }> {
-  return file === undefined ? {} : { ca: await readText(dataDir, 'ca', file) };
-}
-
-/** @throws config.invalid; the message names the place, never the secret */
-async function reveal(dataDir: string, key: string, secret: Secret): Promise<string> {
-  if (secret instanceof PlainSecret) return secret.reveal();
-  if ('file' in secret) return (await readText(dataDir, key, secret.file)).trim();
-  const value = process.env[secret.env];
-  if (value !== undefined && value !== '') return value;
-  throw new AirlockError(
-    'config.invalid',
-    `${key} is to be read from the environment variable ${secret.env}, which is not set. Set it, and start again.`,
-  );
-}
-
-async function readText(dataDir: string, key: string, file: string): Promise<string> {
-  try {
-    return await readFile(path.resolve(dataDir, file), 'utf8');
-  } catch (cause) {
-    throw new AirlockError(
-      'config.invalid',
-      `${key}: the file ${file} cannot be read. Name one relative to the data directory.`,
-      {
-        cause,
-      },
-    );
-  }
+function rulesOf({ cache, download, requireVerified, maxBandwidth, maxClientBandwidth }: SourceConfig): ProxyRules {
+  const { attempts, timeout, maxRetryDelay, abandoned } = download;
+  const { size = Number.POSITIVE_INFINITY, pinned, fresh, stale, missing } = cache;
+  return {
+    fresh,
+    stale,
+    missing,
+    retry: {
+      ...DEFAULT_RULES.retry,
+      attempts,
+      timeout,
+      maxDelay: Math.max(1000, maxRetryDelay),
+      abandonBelow: abandoned,
+    },
+    requireVerified,
+    bandwidth: maxBandwidth / 8,
+    clientBandwidth: maxClientBandwidth / 8,
+    cacheSize: size,
+    pinned,
+  };
 }

@@ -6,8 +6,14 @@ import { EXIT } from '../errors.ts';
 import { writeFileDurably } from '../repo/blobs/durable.ts';
 import { quoteUnsafe } from '../repo/formats/quote.ts';
 import { type ImportBundleReport, importBundle } from '../sync/bundle/import-bundle.ts';
-import { type InspectedBundle, inspectBundles, verifyVolumes } from '../sync/bundle/inspect-bundle.ts';
+import {
+  type InspectContext,
+  type InspectedBundle,
+  inspectBundles,
+  verifyVolumes,
+} from '../sync/bundle/inspect-bundle.ts';
 import { reportPage } from '../sync/bundle/report-page.ts';
+import { keepHeapSmall } from '../sync/bundle/small-heap.ts';
 import { SiteTrust } from '../sync/trust/site-trust.ts';
 import { appAction } from './command.ts';
 import { formatBytes } from './format.ts';
@@ -22,7 +28,8 @@ export function bundleCommands(program: Command): void {
     .description('say what a medium holds, and whether this site would take it')
     .addHelpText('after', '\nExample:\n  airlock bundle inspect /media/stick');
   appAction<[string[], PlaceFlags]>(placeOptions(inspect), async (app, { signal }, dirs, flags) => {
-    const found = await withPlaces(dirs, { flags, signal }, (places) => inspectBundles(siteTrust(app), places));
+    keepHeapSmall();
+    const found = await withPlaces(dirs, { flags, signal }, (places) => inspectBundles(siteContext(app), places));
     return { json: found, text: found.map(describeInspected).join('\n\n') };
   });
 
@@ -35,9 +42,10 @@ export function bundleCommands(program: Command): void {
   appAction<[string[], PlaceFlags & { acceptExpired?: boolean }]>(
     placeOptions(verify),
     async (app, { signal, progress }, dirs, flags) => {
+      keepHeapSmall();
       const options = { signal, progress, acceptExpired: flags.acceptExpired ?? false };
       const report = await withPlaces(dirs, { flags, signal }, (places) => {
-        return verifyVolumes(siteTrust(app), places, options);
+        return verifyVolumes(siteContext(app), places, options);
       });
       const statuses = new Set(report.volumes.map(({ status }) => status));
       return {
@@ -68,6 +76,7 @@ export function importBundleCommand(parent: Command): void {
     placeOptions(command),
     async (app, { signal, progress }, dirs, flags) => {
       const context = { packages: await app.ingest(), trust: siteTrust(app), now: () => new Date() };
+      keepHeapSmall();
       const options = { signal, progress, acceptExpired: flags.acceptExpired ?? false };
       const report = await withPlaces(dirs, { flags, signal }, (places) => importBundle(context, places, options));
       if (flags.report !== undefined) await writeFileDurably(path.resolve(flags.report), reportPage(report));
@@ -76,17 +85,21 @@ export function importBundleCommand(parent: Command): void {
   );
 }
 
+function siteContext(app: App): InspectContext {
+  return { trust: siteTrust(app), blobs: app.blobs };
+}
+
 export function siteTrust({ dataDir, catalog }: App): SiteTrust {
   return new SiteTrust({ dataDir, catalog, now: () => new Date() });
 }
 
 function describeInspected(found: InspectedBundle): string {
-  const { bundle, site, created, committed, base, repositories, volumes, bytes, trust } = found;
+  const { bundle, site, created, committed, base, repositories, volumes, bytes, needed, trust } = found;
   const missing = volumes.filter(({ where }) => where === null).map(({ name }) => name);
   return [
     `${bundle} for the site ${site}, made on ${created.slice(0, 10)}${committed ? '' : ' (not finished: COMMIT is missing)'}`,
     ...repositories.map(({ name, entries }) => `  ${name}: ${entries} files`),
-    `  ${volumes.length} volumes, ${formatBytes(bytes)}${base === null ? '' : `, rests on sequence ${base}`}`,
+    `  ${volumes.length} volumes, ${formatBytes(bytes)}${base === null ? '' : `, rests on sequence ${base}`}; the import needs ${formatBytes(needed)} free`,
     ...(missing.length === 0 ? [] : [`  not here: ${missing.join(', ')}`]),
     trust.ok
       ? `  signed by a trusted key, until ${trust.expires.slice(0, 10)}${trust.landed ? '; it has landed here already' : ''}`
@@ -110,7 +123,7 @@ function describeImport(report: ImportBundleReport): string[] {
       ...replaced.map(({ path: at }) => `    ~ ${quoteUnsafe(`${repository}/${at}`)}`),
     ]),
     ...revoked.map(({ repository, path: at }) => `  revoked, and withdrawn: ${quoteUnsafe(`${repository}/${at}`)}`),
-    `${formatBytes(blobs.bytes)} read in ${blobs.read} files; ${blobs.present} were here or lie in images`,
+    `${formatBytes(blobs.bytes)} read for ${blobs.read} files, ${blobs.made} of them made from deltas; ${blobs.present} were here or lie in images`,
     'Import success. "airlock receipt write --to DIR" makes the next bundle smaller.',
   ];
 }

@@ -5,13 +5,14 @@ import { quoteUnsafe } from '../repo/formats/quote.ts';
 import { TrustedBlobs } from '../repo/trusted-blobs.ts';
 import {
   type ExportContext,
-  type ExportPlan,
   type ExportReport,
   exportBundle,
   planExport,
   resumeExport,
 } from '../sync/bundle/export.ts';
+import type { ExportPlan } from '../sync/bundle/export-plan.ts';
 import { parseMedium } from '../sync/bundle/medium-size.ts';
+import { keepHeapSmall } from '../sync/bundle/small-heap.ts';
 import type { Carrier } from '../sync/carriers/carrier.ts';
 import { publishedRevocations } from '../sync/trust/published-revocations.ts';
 import { Publisher } from '../sync/trust/publisher.ts';
@@ -51,6 +52,7 @@ export function exportCommand(program: Command): void {
 }
 
 async function run(app: App, { signal, progress }: Session, flags: ExportFlags, to: Carrier): Promise<Result> {
+  keepHeapSmall();
   const context = exportContext(app);
   const options = {
     site: siteName(flags.site),
@@ -66,8 +68,11 @@ async function run(app: App, { signal, progress }: Session, flags: ExportFlags, 
     const plan = await planExport(context, options);
     return { json: { dryRun: true, ...plan }, text: describePlan(plan).join('\n') };
   }
-  if (flags.resume !== true) for (const line of describePlan(await planExport(context, options))) progress.note(line);
-  const report = await (flags.resume === true ? resumeExport(context, options) : exportBundle(context, options));
+  const onPlan = (plan: ExportPlan) => {
+    for (const line of describePlan(plan)) progress.note(line);
+  };
+  const report =
+    flags.resume === true ? await resumeExport(context, options) : await exportBundle(context, { ...options, onPlan });
   return { json: report, text: describeReport(report) };
 }
 
@@ -84,14 +89,19 @@ function exportContext(app: App): ExportContext {
   };
 }
 
-function describePlan({ site, base, repositories, volumes, bytes }: ExportPlan): string[] {
+function describePlan({ site, base, repositories, volumes, bytes, media, free }: ExportPlan): string[] {
   const files = repositories.map(({ name, entries }) => `${name} (${entries} files)`).join(', ');
   const held =
     base === null ? 'no receipt of the site was accepted yet' : `its receipt for sequence ${base.sequence} counts`;
+  const deltas =
+    bytes.made === 0
+      ? ''
+      : ` and ${formatBytes(bytes.deltas)} of deltas, from which it makes ${formatBytes(bytes.made)}`;
+  const room = free === null ? '' : ` (${formatBytes(free)} are free)`;
   return [
     `For ${site}: ${files === '' ? 'nothing is published' : files}; ${held}.`,
-    `${formatBytes(bytes.whole)} to carry, ${formatBytes(bytes.held)} are there already, ${formatBytes(bytes.slices)} lie in images.`,
-    `${volumes.length} volumes, ${formatBytes(bytes.medium)} on the medium; the site needs ${formatBytes(bytes.site)} free.`,
+    `${formatBytes(bytes.whole)} to carry${deltas}; ${formatBytes(bytes.held)} are there already, ${formatBytes(bytes.slices)} lie in images.`,
+    `${volumes.length} volumes on ${media} ${media === 1 ? 'medium' : 'media'}, ${formatBytes(bytes.medium)} in all${room}; the site needs ${formatBytes(bytes.site)} free.`,
   ];
 }
 

@@ -9,15 +9,23 @@ import type { BroughtPolicy } from '../repo/policies/bring.ts';
 import { comparePolicies } from '../repo/policies/compare.ts';
 import { diffText } from '../repo/policies/diff-text.ts';
 import { importPolicy } from '../repo/policies/import-policy.ts';
-import { utf8Text } from '../repo/policies/json-text.ts';
+import { readableText } from '../repo/policies/json-text.ts';
 import { type LintReport, lint } from '../repo/policies/lint.ts';
-import { parseReference, versionPath } from '../repo/policies/policy-name.ts';
-import { allVersions, type PolicyVersion, readVersion, requireVersion } from '../repo/policies/versions.ts';
+import { parseReference, policyName, versionPath } from '../repo/policies/policy-name.ts';
+import {
+  allVersions,
+  type Hold,
+  newestVersion,
+  type PolicyVersion,
+  readVersion,
+  requireVersion,
+} from '../repo/policies/versions.ts';
 import { appAction, type Session } from './command.ts';
-import { formatTable } from './format.ts';
+import { formatBytes, formatTable } from './format.ts';
+import { describe, exitCodeOf, outcomeDocument, outcomeLine } from './policy-outcome.ts';
 import { readWords } from './words.ts';
 
-/** `policy list | show | diff | lint | approve`. */
+/** `policy list | show | diff | lint | approve | fetch`. */
 export function policyCommands(program: Command): void {
   const parent = program.command('policy').description('policy texts of clouds, and what their versions allow');
   listCommand(parent);
@@ -25,6 +33,7 @@ export function policyCommands(program: Command): void {
   diffCommand(parent);
   lintCommand(parent);
   approveCommand(parent);
+  fetchCommand(parent);
 }
 
 function listCommand(parent: Command): void {
@@ -36,37 +45,40 @@ function listCommand(parent: Command): void {
   appAction<[{ release?: string }]>(command, async ({ catalog }, _session, { release }) => {
     const all = await allVersions(catalog);
     const versions = all.filter(({ releases }) => release === undefined || releases.includes(release));
+    const served = new Map<string, number | undefined>();
+    for (const { name } of versions) {
+      if (!served.has(name)) served.set(name, (await newestVersion(catalog, name))?.version);
+    }
+    const listed = versions.map((version) => ({ version, isNewest: served.get(version.name) === version.version }));
+    const nothing =
+      all.length === 0
+        ? 'No policies here yet. "airlock import policy NAME FILE" imports one, "airlock policy fetch NAME" fetches one.'
+        : `No policy goes with release ${release}. "airlock policy list" lists all.`;
     return {
-      json: versions.map(describe),
-      text:
-        versions.length === 0
-          ? 'No policies here yet. "airlock import policy NAME FILE" imports one.'
-          : formatTable(['Policy', 'Date', 'Size', 'Format', 'Widening', 'State', 'Releases'], versions.map(row)),
+      json: listed.map(({ version, isNewest }) => ({ ...describe(version), newest: isNewest })),
+      text: listed.length === 0 ? nothing : formatTable(COLUMNS, listed.map(row)),
     };
   });
 }
 
-function row(version: PolicyVersion): string[] {
-  const { name, version: number, at, size, format, widening, releases } = version;
+const COLUMNS = ['Policy', 'Date', 'Source', 'Size', 'Format', 'Allows more', 'State', 'Releases'];
+
+function row({ version: each, isNewest }: { version: PolicyVersion; isNewest: boolean }): string[] {
+  const { name, version, at, source, size, format, widening, releases } = each;
   return [
-    versionPath(name, number),
+    versionPath(name, version),
     at.slice(0, 10),
-    String(size),
+    source,
+    formatBytes(size),
     format,
-    widening ?? '',
-    stateOf(version),
+    widening ?? 'first',
+    each.held === null ? (isNewest ? 'newest' : 'published') : stateOf(each.held),
     releases.join(', '),
   ];
 }
 
-function stateOf({ held }: PolicyVersion): string {
-  if (held === null) return 'published';
-  if (held.widens) return 'held: approve it';
-  return 'held: waits for its other parts';
-}
-
-function describe({ channel: _channel, source, ...version }: PolicyVersion): unknown {
-  return { ...version, source };
+function stateOf({ widens }: Hold): string {
+  return widens ? 'held: look at it, and approve it' : 'held: waits for its other parts';
 }
 
 function showCommand(parent: Command): void {
@@ -74,12 +86,17 @@ function showCommand(parent: Command): void {
     .command('show')
     .argument('<policy>', 'NAME: the newest published text; NAME@N: one version')
     .description('show a policy text')
-    .addHelpText('after', '\nExample:\n  airlock policy show aviatrix-app-policy@3');
+    .addHelpText(
+      'after',
+      '\nThe very bytes are served at /repos/policies/NAME and /repos/policies/NAME@N.\n\nExample:\n  airlock policy show aviatrix-app-policy@3',
+    );
   appAction<[string]>(command, async (app, _session, reference) => {
     const version = await requireVersion(app.catalog, parseReference(reference));
-    const bytes = await readVersion(app, version);
-    const text = utf8Text(bytes) ?? bytes.toString('latin1');
-    return { json: { ...(describe(version) as object), text }, text: text.replace(/\n$/, '') };
+    const { text, encoding } = readableText(await readVersion(app, version));
+    return {
+      json: { ...describe(version), encoding, text },
+      text: text.replaceAll('\r\n', '\n').replace(/\n$/, ''),
+    };
   });
 }
 
@@ -144,8 +161,13 @@ const FORMATS = { aws: 'an AWS policy', json: 'JSON', text: 'text' } as const;
 
 function summaryOf({ format, characters, findings }: LintReport): string {
   const errors = findings.filter(({ level }) => level === 'error').length;
-  const found = findings.length === 0 ? 'nothing found' : `${errors} errors, ${findings.length - errors} warnings`;
+  const counts = [counted(errors, 'error'), counted(findings.length - errors, 'warning')].filter((each) => each !== '');
+  const found = counts.length === 0 ? 'nothing found' : counts.join(', ');
   return `${FORMATS[format]}, ${characters} characters without white space; ${found}`;
+}
+
+function counted(count: number, what: string): string {
+  return count === 0 ? '' : `${count} ${what}${count === 1 ? '' : 's'}`;
 }
 
 function findingLines({ findings }: LintReport): string[] {
@@ -166,6 +188,37 @@ function approveCommand(parent: Command): void {
     const brought = await approvePolicy(app, name, version);
     return { json: outcomeDocument(brought), text: outcomeLine(brought), exitCode: exitCodeOf(brought) };
   });
+}
+
+function fetchCommand(parent: Command): void {
+  const command = parent
+    .command('fetch')
+    .argument('<name>', 'a policy that a rule of an upstream brings (mirror: in airlock.yaml)')
+    .description('ask its site for the text now; it becomes a new version if its bytes are new')
+    .option('--dry-run', 'only tell what would come')
+    .addHelpText(
+      'after',
+      '\nThe parts of one policy (…-expanded-1, …-expanded-2) are fetched together, and come together or not at all.\n\nExample:\n  airlock policy fetch aviatrix-app-policy',
+    );
+  appAction<[string, { dryRun?: boolean }]>(command, async (app, { progress, signal }, name, { dryRun = false }) => {
+    const { fetchPolicy } = await import('../sync-app.ts');
+    const report = await fetchPolicy(app, policyName(name), { dryRun, progress, signal });
+    const { policies, failures, warnings, bytes, requests } = report;
+    const [failure] = failures;
+    if (failure !== undefined) {
+      throw new AirlockError(failure.code, failure.message, { details: { path: failure.path, failures, warnings } });
+    }
+    return {
+      json: { dryRun, policies: policies.map(outcomeDocument), warnings, bytes, requests },
+      text: fetchedText(name, policies, dryRun),
+    };
+  });
+}
+
+function fetchedText(name: string, policies: readonly BroughtPolicy[], isDryRun: boolean): string {
+  const said = isDryRun ? 'Would be done:\n' : '';
+  if (policies.length > 0) return `${said}${policies.map(outcomeLine).join('\n')}`;
+  return `✔ The text of ${name} is what its site held when it was last asked: nothing new.`;
 }
 
 /** `import policy`. */
@@ -217,39 +270,4 @@ function importOptions(words: readonly string[], flags: ImportFlags) {
     requireChecksum: flags.requireChecksum ?? false,
     requireSignature: flags.requireSignature ?? false,
   };
-}
-
-function outcomeDocument({ outcome, version, waitsFor, along }: BroughtPolicy): object {
-  return { outcome, ...(describe(version) as object), waitsFor, along };
-}
-
-const VERIFIED = { signature: 'verified by signature', checksum: 'verified by checksum', unverified: 'unverified' };
-const WIDENING = { yes: ' It makes more possible than the version before.', no: '', unknown: '' } as const;
-
-function outcomeLine({ outcome, version, waitsFor, along }: BroughtPolicy): string {
-  const path = versionPath(version.name, version.version);
-  const others = along.length === 0 ? '' : ` ${along.join(', ')}, which waited for it, went along.`;
-  if (outcome === 'present') return `✔ ${path} is published already: nothing to do.${others}`;
-  if (outcome === 'completed') {
-    return `✔ ${path} is published already, and now goes with ${version.releases.join(', ')}.${others}`;
-  }
-  if (outcome === 'published') {
-    return `✔ ${path} published, ${VERIFIED[version.verification.status]}.${WIDENING[version.widening ?? 'no']}${others}`;
-  }
-  const why = [
-    ...(version.held?.widens === true
-      ? [
-          `it may make more possible than the version before: look at "airlock policy diff ${version.name} ${path}", then "airlock policy approve ${path}"`,
-        ]
-      : []),
-    ...(waitsFor.length > 0
-      ? [`it is one part of a set and waits for ${waitsFor.join(', ')}: bring these too, changed or not`]
-      : []),
-  ];
-  return `✋ ${path} is held and not published: ${why.join('; ')}`;
-}
-
-/** An approval that did not publish has not done all that was asked for. */
-function exitCodeOf({ outcome }: BroughtPolicy): number {
-  return outcome === 'held' ? EXIT.incomplete : EXIT.done;
 }

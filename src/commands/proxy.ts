@@ -7,6 +7,7 @@ import type { RunningProxy } from '../proxy/open-proxy.ts';
 import type { SourceType } from '../proxy/sources.ts';
 import { openProxyOf, type SourceConfig } from '../proxy-app.ts';
 import { TrustedBlobs } from '../repo/trusted-blobs.ts';
+import { askServer } from './ask-server.ts';
 import { appAction, appOptions, type GlobalOptions, type Result } from './command.ts';
 import { formatBytes, formatTable } from './format.ts';
 import { listenToInterruption } from './interruption.ts';
@@ -49,13 +50,17 @@ export function proxyCommand(program: Command): void {
 function statusCommand(parent: Command): void {
   const status = parent
     .command('status')
-    .description('say how the sources are, what was fetched and what is being fetched, of a server that runs')
-    .option('--url <url>', 'of the server (default: on this machine, as configured)', webAddress)
+    .description('say how the sources are and which versions they have, what was fetched and what is being fetched')
+    .option('--url <url>', 'of the running server (default: on this machine, as configured)', webAddress)
     .addHelpText('after', '\nExample:\n  airlock proxy status');
-  appAction<[{ url?: string }]>(status, async ({ config }, _session, { url }) => {
-    const base = url ?? localUrl(config);
-    const [sources, cache] = await Promise.all([ask<Source[]>(base, 'sources'), ask<Cache>(base, 'cache')]);
-    return { json: { sources, cache }, text: `${describeSources(sources)}\n\n${describeCache(cache)}` };
+  appAction<[{ url?: string }]>(status, async (app, _session, { url }) => {
+    const [sources, versions, cache] = await Promise.all([
+      askServer<Source[]>(app, url, '/api/v1/sources'),
+      askServer<Versions[]>(app, url, '/api/v1/sources/versions'),
+      askServer<Cache>(app, url, '/api/v1/cache'),
+    ]);
+    const parts = [describeSources(sources), describeVersions(versions), describeCache(cache)];
+    return { json: { sources, versions, cache }, text: parts.filter((part) => part !== '').join('\n\n') };
   });
 }
 
@@ -162,6 +167,12 @@ interface Source {
   readonly trouble: string | null;
 }
 
+interface Versions {
+  readonly source: string;
+  readonly trouble: string | null;
+  readonly versions: readonly { readonly version: string; readonly file: string; readonly path: string }[] | null;
+}
+
 interface Cache {
   readonly hits: number;
   readonly misses: number;
@@ -179,28 +190,6 @@ interface Cache {
   }[];
 }
 
-/** @throws upstream.unreachable, upstream.failed */
-async function ask<T>(base: string, what: 'sources' | 'cache'): Promise<T> {
-  const url = new URL(`/api/v1/${what}`, base);
-  const response = await fetch(url).catch((cause: unknown) => {
-    throw new AirlockError(
-      'upstream.unreachable',
-      `No server answers at ${base}. Start one with "airlock proxy", or name it with --url URL.`,
-      { cause },
-    );
-  });
-  if (response.ok) return (await response.json()) as T;
-  throw new AirlockError(
-    'upstream.failed',
-    `The server at ${base} fetches from nobody (${response.status} at ${url.pathname}).`,
-  );
-}
-
-function localUrl({ listen: { host, port } }: Config): string {
-  const name = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
-  return `http://${name.includes(':') ? `[${name}]` : name}:${port}`;
-}
-
 function describeSources(sources: readonly Source[]): string {
   const rows = sources.map(({ name, state, failed, requests, trouble }) => [
     name,
@@ -209,6 +198,31 @@ function describeSources(sources: readonly Source[]): string {
     trouble ?? '',
   ]);
   return formatTable(['Source', 'State', 'Failed', 'Last failure'], rows);
+}
+
+/** Each file once, with those that have it. */
+function describeVersions(all: readonly Versions[]): string {
+  const rows = new Map<string, { version: string; file: string; sources: string[] }>();
+  for (const { source, versions } of all) {
+    for (const { version, file, path } of versions ?? []) {
+      const row = rows.get(path) ?? { version, file, sources: [] };
+      row.sources.push(source);
+      rows.set(path, row);
+    }
+  }
+  const asked = all.filter(({ versions, trouble }) => versions !== null || trouble !== null);
+  const silent = asked.filter(({ versions }) => versions === null).map(({ source }) => source);
+  const table =
+    rows.size === 0
+      ? []
+      : [
+          formatTable(
+            ['Version', 'File', 'Where'],
+            [...rows.values()].map((row) => [row.version, row.file, row.sources.join(', ')]),
+          ),
+        ];
+  const note = silent.length === 0 ? [] : [`Not known, for it could not be asked: what ${silent.join(' and ')} has.`];
+  return [...table, ...note].join('\n');
 }
 
 function describeCache({ hits, misses, stale, hitRatio, servedBytes, fetchedBytes, fills }: Cache): string {

@@ -5,10 +5,11 @@ import type { Catalog, Entry, Repository } from '../repo/catalog/catalog.ts';
 import { appAction, PRINTED, wholeNumber } from './command.ts';
 import { formatTable, formatTime, Table } from './format.ts';
 import { printPieces } from './output.ts';
+import { replicateCommand } from './replicate.ts';
 
 const KINDS: readonly RepositoryKind[] = ['file', 'rpm', 'policy'];
 
-/** `repo list | show | revisions | publish | create`. */
+/** `repo list | show | revisions | publish | create | replicate`. */
 export function repoCommands(program: Command): void {
   const parent = program.command('repo').description('repositories and their revisions');
 
@@ -101,6 +102,7 @@ export function repoCommands(program: Command): void {
     });
     return { json: await catalog.repository(name), text: `Made the repository ${name}.` };
   });
+  replicateCommand(parent);
 }
 
 /** As the document `{name, …, entries}`, an entry at a time: a repository may hold more than fits into memory. */

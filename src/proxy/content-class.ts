@@ -12,6 +12,8 @@ export interface ContentClass {
   readonly isBinary: boolean;
   /** A vendor may publish a checksum file beside it. */
   readonly hasSidecar: boolean;
+  /** It vouches for others, so a vendor may publish a signature beside it. */
+  readonly isVoucher: boolean;
 }
 
 const IMAGE = /\.(?:iso|tar|img|qcow2|ova|vmdk|vhdx?)$/i;
@@ -31,5 +33,6 @@ export function classOf(path: string): ContentClass {
       : /(?:^|\/)repodata\/repomd\.xml$/.test(path)
         ? 'repomd'
         : 'metadata';
-  return { kind, isBinary, hasSidecar: isImage };
+  const isVoucher = kind === 'repomd' || /\.sha256sum$|\/sha256sum(?:\.txt)?$/.test(path);
+  return { kind, isBinary, hasSidecar: isImage, isVoucher };
 }

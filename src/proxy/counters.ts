@@ -3,6 +3,8 @@ export class Counters {
   hits = 0;
   misses = 0;
   stale = 0;
+  /** Of all these, requests that waited for what another one had asked for. */
+  joined = 0;
   /** Bytes of content that was found here, as far as clients wanted all of it. */
   hitBytes = 0;
   /** Bytes that came from sources. */
@@ -12,6 +14,8 @@ export class Counters {
   mismatches = 0;
   refused = 0;
   failedFills = 0;
+  /** Fills given up because nobody waited for them. */
+  abandoned = 0;
   evicted = 0;
   /** Answers that ended before what they carried was proven. */
   unproven = 0;

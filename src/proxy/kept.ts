@@ -4,9 +4,11 @@
 import { z } from 'zod';
 import { limits } from '../limits.ts';
 import type { BlobStat, Digest } from '../repo/blobs/blob-store.ts';
+import type { VerificationStatus } from '../repo/catalog/artifact.ts';
 import type { Pulled } from '../repo/catalog/pulled.ts';
 import type { UpstreamFacts } from '../repo/upstream/upstream.ts';
 import type { ContentClass } from './content-class.ts';
+import type { ProxyRules } from './rules.ts';
 
 const validators = {
   /** As the source gave them. */
@@ -23,7 +25,7 @@ const keptFacts = z.object({
   /** When a source last said that it is current. */
   checkedAt: z.number(),
   freshFor: z.union([z.number(), z.literal('immutable')]).nullable(),
-  isVerified: z.boolean(),
+  verification: z.enum(['signature', 'checksum', 'unverified']),
 });
 
 /** Of a kept copy. Times in milliseconds since the epoch. */
@@ -60,7 +62,7 @@ export function readPending(text: string | undefined): PendingFacts | undefined 
 /** What to write down of a copy that has just been stored. */
 export function keptOf(
   facts: UpstreamFacts,
-  { source, isVerified, now }: { source: string; isVerified: boolean; now: number },
+  { source, verification, now }: { source: string; verification: VerificationStatus; now: number },
 ): KeptFacts {
   return {
     etag: facts.etag,
@@ -70,14 +72,19 @@ export function keptOf(
     fetchedAt: now,
     checkedAt: now - facts.age,
     freshFor: facts.freshFor,
-    isVerified,
+    verification,
   };
 }
 
 /** Until when a copy need not be asked for again (RFC 9111, 4.2), milliseconds since the epoch. */
-export function freshUntil({ checkedAt, freshFor }: KeptFacts, { kind }: ContentClass): number {
+export function freshUntil(
+  { checkedAt, freshFor }: KeptFacts,
+  { kind }: ContentClass,
+  fresh: ProxyRules['fresh'],
+): number {
   if (kind === 'immutable' || freshFor === 'immutable') return Number.POSITIVE_INFINITY;
-  return checkedAt + (freshFor ?? limits.proxy.fresh);
+  const rule = kind === 'repomd' ? fresh.repodata : kind === 'folder' ? fresh.listings : fresh.metadata;
+  return checkedAt + (rule ?? freshFor ?? limits.proxy.fresh);
 }
 
 /** A kept copy as the catalog has it. */

@@ -1,18 +1,23 @@
 import { randomBytes } from 'node:crypto';
 import type { BlobStore } from '../repo/blobs/blob-store.ts';
 import type { Catalog } from '../repo/catalog/catalog.ts';
+import type { VendorKey } from '../repo/formats/openpgp/key-files.ts';
 import type { Beyond } from '../repo/http/beyond.ts';
 import type { Logger } from '../repo/http/logger.ts';
 import type { TrustedBlobs } from '../repo/trusted-blobs.ts';
 import { Bandwidth } from '../repo/upstream/bandwidth.ts';
 import { HttpUpstream, type HttpUpstreamOptions } from '../repo/upstream/http-upstream.ts';
 import { Forward, type Site } from './forward.ts';
+import { listBeyond } from './listings.ts';
 import { PullThrough } from './pull-through.ts';
+import type { ProxyRules } from './rules.ts';
 import { Health, type Source, Sources, type SourceType } from './sources.ts';
 import { registerMetrics, statusRoutes } from './status.ts';
+import { KnownVersions } from './versions.ts';
 
 /** A site on the internet. */
-export interface SiteOptions extends Pick<HttpUpstreamOptions, 'url' | 'username' | 'password' | 'ca' | 'proxy'> {
+export interface SiteOptions
+  extends Pick<HttpUpstreamOptions, 'url' | 'username' | 'password' | 'ca' | 'identity' | 'proxy'> {
   readonly name: string;
   /** Bytes per second. */
   readonly bandwidth: number;
@@ -26,17 +31,15 @@ export interface ProxyOptions {
   readonly trusted: TrustedBlobs;
   readonly logger: Logger;
   readonly sites: readonly SiteOptions[];
-  readonly conductors: readonly Pick<HttpUpstreamOptions, 'url' | 'ca'>[];
-  readonly peer: Pick<HttpUpstreamOptions, 'url' | 'ca'> | undefined;
+  readonly conductors: readonly Pick<HttpUpstreamOptions, 'url' | 'ca' | 'identity'>[];
+  readonly peer: Pick<HttpUpstreamOptions, 'url' | 'ca' | 'identity'> | undefined;
   readonly sourceType: SourceType;
   readonly offlineMode: boolean;
-  readonly requireVerified: boolean;
-  /** Bytes that all kept copies may take. */
-  readonly cacheSize: number;
-  /** Parts of paths that never go. */
-  readonly pinned: readonly string[];
-  /** Bytes per second, of all sources together. */
-  readonly bandwidth: number;
+  readonly rules: ProxyRules;
+  /** Those that may sign what comes from a site, by its name. */
+  readonly keys?: ReadonlyMap<string, readonly VendorKey[]>;
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number;
 }
 
 export interface RunningProxy extends Beyond {
@@ -51,9 +54,9 @@ export interface RunningProxy extends Beyond {
  * @throws config.invalid for URLs that cannot be used
  */
 export function openProxy(options: ProxyOptions): RunningProxy {
-  const { sourceType, offlineMode, logger } = options;
+  const { catalog, sourceType, offlineMode, logger } = options;
   const via = `airlock-${randomBytes(4).toString('hex')}`;
-  const near = (kind: 'peer' | 'conductor', at: Pick<HttpUpstreamOptions, 'url' | 'ca'>): Source => {
+  const near = (kind: 'peer' | 'conductor', at: Pick<HttpUpstreamOptions, 'url' | 'ca' | 'identity'>): Source => {
     const upstream = new HttpUpstream({ ...at, via });
     return { name: `${kind} ${upstream.origin}`, kind, upstream, health: new Health() };
   };
@@ -82,17 +85,22 @@ export function openProxy(options: ProxyOptions): RunningProxy {
       logger.info({ target: target.slice(0, 256), why }, 'a request through the proxy was refused');
     },
   });
-  const status = { sources, counters: pull.counters, fills: pull.fills };
+  const versions = new KnownVersions(sources);
+  const status = { sources, counters: pull.counters, fills: pull.fills, versions };
   return {
     pull,
     sources,
     source: pull,
+    keepInMemory: (memory) => pull.keepInMemory(memory),
+    list: (folder, how) => listBeyond({ sources, pull, catalog }, folder, how),
+    warm: (path) => pull.warm(path),
     pathOf: (target, isSelf) => forward.pathOf(target, isSelf),
     tunnel: (request, socket, head) => forward.tunnel(request, socket, head),
     cutTunnels: () => forward.cutTunnels(),
     routes: statusRoutes(status),
     registerMetrics: (registry) => registerMetrics(registry, status),
     async close() {
+      versions.close();
       await pull.close();
       sources.close();
     },

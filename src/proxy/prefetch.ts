@@ -2,18 +2,14 @@
  * Fetching ahead of need: the vendor's "download" stage (vendor.md A6).
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { z } from 'zod';
 import { AirlockError, isAirlockError } from '../errors.ts';
-import { limits } from '../limits.ts';
 import type { BlobStat } from '../repo/blobs/blob-store.ts';
 import { quote } from '../repo/formats/quote.ts';
 import type { Progress } from '../repo/progress.ts';
 import type { PullThrough } from './pull-through.ts';
+import { retryDelay } from './rules.ts';
 import type { Sources } from './sources.ts';
-
-const releasesSchema = z.array(
-  z.object({ release: z.string(), version: z.string(), file: z.string(), repository: z.string(), path: z.string() }),
-);
+import { askVersions } from './versions.ts';
 
 /**
  * The path that a person means.
@@ -24,24 +20,10 @@ const releasesSchema = z.array(
 export async function pathMeant(what: string, sources: Sources, signal: AbortSignal): Promise<string> {
   const path = /^\/?((?:repos|upstreams)\/.+[^/])$/.exec(what)?.[1];
   if (path !== undefined) return path;
-  const found = new Set<string>();
-  let trouble: unknown;
-  let answers = 0;
-  for (const { kind, upstream, name } of sources.all) {
-    if (kind === 'internet') continue;
-    try {
-      const answer = await upstream.fetch('api/v1/releases', { signal });
-      if (answer.type !== 'content') continue;
-      for (const each of await readReleases(answer.body, name)) {
-        const isMeant = [each.release, each.version, each.file].includes(what);
-        if (isMeant) found.add(`repos/${each.repository}/${each.path}`);
-      }
-      answers += 1;
-    } catch (error) {
-      signal.throwIfAborted();
-      trouble = error;
-    }
-  }
+  const asked = (await askVersions(sources, signal)).filter(({ kind }) => kind !== 'internet');
+  const versions = asked.flatMap(({ versions: all }) => all ?? []);
+  const meant = versions.filter(({ release, version, file }) => [release, version, file].includes(what));
+  const found = new Set(meant.map((each) => `repos/${each.repository}/${each.path}`));
   const [only, ...others] = found;
   if (only !== undefined && others.length === 0) return only;
   if (only !== undefined) {
@@ -54,26 +36,12 @@ export async function pathMeant(what: string, sources: Sources, signal: AbortSig
       },
     );
   }
-  if (answers === 0 && trouble !== undefined) throw trouble;
+  const trouble = asked.find((each) => each.error !== undefined)?.error;
+  if (trouble !== undefined && asked.every(({ versions: all }) => all === null)) throw trouble;
   throw new AirlockError(
     'release.not-found',
     `None of the conductors has ${quote(what)}. Name a release that "airlock show system software available" shows there, or a path such as /repos/images/6.3/FILE.`,
   );
-}
-
-async function readReleases(body: AsyncIterable<Uint8Array>, name: string): Promise<z.output<typeof releasesSchema>> {
-  const pieces: Uint8Array[] = [];
-  let length = 0;
-  for await (const piece of body) {
-    length += piece.byteLength;
-    if (length > limits.proxy.releases) break;
-    pieces.push(piece);
-  }
-  try {
-    return releasesSchema.parse(JSON.parse(Buffer.concat(pieces).toString()));
-  } catch (cause) {
-    throw new AirlockError('upstream.unusable', `${name} does not answer as a conductor does.`, { cause });
-  }
 }
 
 export interface PrefetchOptions {
@@ -84,12 +52,13 @@ export interface PrefetchOptions {
 }
 
 /**
- * Fetches a path, with all the patience that limits.proxy allows: attempts, with growing delays between them.
+ * Fetches a path, with all the patience that the rules allow: attempts, with growing delays between them.
  * @throws path.not-found where nobody has it, interrupted, what the last attempt failed with
  */
 export async function prefetch(pull: PullThrough, path: string, options: PrefetchOptions): Promise<BlobStat> {
   const { signal, progress } = options;
-  const { attempts, retryDelay, maxRetryDelay } = limits.proxy;
+  const { retry } = pull.rules;
+  const startedAt = performance.now();
   for (let attempt = 1; ; attempt += 1) {
     try {
       const stat = await watched(pull, path, options);
@@ -98,8 +67,9 @@ export async function prefetch(pull: PullThrough, path: string, options: Prefetc
     } catch (error) {
       signal.throwIfAborted();
       const mayPass = isAirlockError(error, 'upstream.unreachable', 'upstream.failed', 'upstream.changed');
-      if (!mayPass || attempt >= attempts) throw error;
-      const delay = Math.min(maxRetryDelay, retryDelay * 2 ** (attempt - 1)) * (0.5 + Math.random() / 2);
+      const isOver = (retry.attempts > 0 && attempt >= retry.attempts) || performance.now() - startedAt > retry.timeout;
+      if (!mayPass || isOver) throw error;
+      const delay = retryDelay(retry, attempt);
       progress.note(`${error.message} Trying again in ${Math.ceil(delay / 1000)} s.`);
       await sleep(delay, undefined, { signal }).catch(() => signal.throwIfAborted());
     }

@@ -12,6 +12,7 @@ import { limits } from '../limits.ts';
 import type { ByteSource, Digest } from '../repo/blobs/blob-store.ts';
 import { parseDigest } from '../repo/blobs/layout.ts';
 import { type ForeignRecord, readRepomd } from '../repo/formats/repodata/read-repomd.ts';
+import type { Stated } from './sidecar.ts';
 
 export const REPOMD = 'repodata/repomd.xml';
 
@@ -25,15 +26,25 @@ export interface ListedFile {
 }
 
 /** Opens what is kept, proven, or where it is to be had; undefined where nothing is. */
-export type OpenKept = (
-  path: string,
-  how?: 'fetch',
-) => Promise<(ByteSource & { readonly digest: Digest; close(): Promise<void> }) | undefined>;
+export type OpenKept = (path: string, how?: 'fetch') => Promise<KeptSource | undefined>;
+
+interface KeptSource extends ByteSource {
+  readonly digest: Digest;
+  readonly isSigned: boolean;
+  close(): Promise<void>;
+}
+
+/** The metadata files of a repository. */
+interface Listed {
+  readonly files: readonly ListedFile[];
+  /** So is the repomd.xml, and with it all that it names. */
+  readonly isSigned: boolean;
+}
 
 export class RepoDigests {
   readonly #open: OpenKept;
   /** Of metadata files of a repomd.xml that is only about to be kept. */
-  readonly #announced = new LRUCache<string, Digest>({ max: 1000 });
+  readonly #announced = new LRUCache<string, Stated>({ max: 1000 });
   /** By the digest of the primary file: paths below the repository → digests. */
   readonly #packages = new LRUCache<Digest, ReadonlyMap<string, Digest>>({
     maxSize: limits.proxy.packageDigests,
@@ -44,36 +55,38 @@ export class RepoDigests {
     this.#open = open;
   }
 
-  announce(files: readonly ListedFile[]): void {
-    for (const { path, digest } of files) if (digest !== null) this.#announced.set(path, digest);
+  announce({ files, isSigned }: Listed): void {
+    for (const { path, digest } of files) if (digest !== null) this.#announced.set(path, { digest, isSigned });
   }
 
   /** The digest that a kept repository states for one of its files; null where none does. */
-  async of(path: string): Promise<Digest | null> {
+  async of(path: string): Promise<Stated | null> {
     const announced = this.#announced.get(path);
     if (announced !== undefined) return announced;
     for (let cut = path.lastIndexOf('/'); cut > 0; cut = path.lastIndexOf('/', cut - 1)) {
       const base = path.slice(0, cut + 1);
-      const files = await this.#listed(base);
+      const { files, isSigned } = await this.#listed(base);
+      const stated = (digest: Digest | null | undefined) => (digest == null ? null : { digest, isSigned });
       const named = files.find((file) => file.path === path);
-      if (named !== undefined) return named.digest;
+      if (named !== undefined) return stated(named.digest);
       const primary = files.find(({ type }) => type === 'primary');
       if (primary === undefined) continue;
-      return (await this.#packagesOf(primary.path))?.get(path.slice(base.length)) ?? null;
+      return stated((await this.#packagesOf(primary.path))?.get(path.slice(base.length)));
     }
     return null;
   }
 
-  async #listed(base: string): Promise<ListedFile[]> {
+  async #listed(base: string): Promise<Listed> {
     const repomd = await this.#open(`${base}${REPOMD}`);
-    if (repomd === undefined) return [];
+    const nothing = { files: [], isSigned: false };
+    if (repomd === undefined) return nothing;
     try {
-      if (repomd.size > limits.repodata.repomd) return [];
+      if (repomd.size > limits.repodata.repomd) return nothing;
       const bytes = Buffer.alloc(repomd.size);
       await repomd.readAt(bytes, 0);
-      return listedFiles(`${base}${REPOMD}`, bytes);
+      return { files: listedFiles(`${base}${REPOMD}`, bytes), isSigned: repomd.isSigned };
     } catch (error) {
-      if (isAirlockError(error)) return [];
+      if (isAirlockError(error)) return nothing;
       throw error;
     } finally {
       await repomd.close();

@@ -38,6 +38,22 @@ export interface SourcesOptions {
   readonly offlineMode: boolean;
 }
 
+/** The first segment of keys of listings, which belong to one source each. */
+const LISTINGS = 'listings';
+
+/** The key of one source's listing of a folder. @param folder as a key: `repos/images/` */
+export function listingKey(source: Source, folder: string): string {
+  return `${LISTINGS}/${listingRoom(source)}/${folder}`;
+}
+
+export function isListingKey(key: string): boolean {
+  return key.startsWith(`${LISTINGS}/`);
+}
+
+function listingRoom({ kind, upstream }: Source): string {
+  return `${kind}-${upstream.origin.replaceAll('/', '')}`;
+}
+
 export class Sources {
   readonly #options: SourcesOptions;
   readonly #probing: NodeJS.Timeout;
@@ -53,15 +69,27 @@ export class Sources {
     return [...(peer === undefined ? [] : [peer]), ...this.#conductors, ...this.#internet.values()];
   }
 
+  /** Peer and conductors, without those that were left, unless there are no others. */
+  get neighbours(): readonly Source[] {
+    const { peer } = this.#options;
+    const all = [...(peer === undefined ? [] : [peer]), ...this.#conductors];
+    const well = all.filter(({ health }) => !health.isLeft);
+    return well.length > 0 ? well : all;
+  }
+
   /**
    * Who can be asked for a path, the best first. Sources that were left are not among them, unless nobody else is.
-   * @param key decoded: `repos/images/x` or `upstreams/ssr/x`
+   * @param key decoded: `repos/images/x` or `upstreams/ssr/x`, or what `listingKey` gives
    */
   candidates(key: string): Candidate[] {
     const { peer } = this.#options;
     const path = key.split('/').map(encodeSegment).join('/');
     const all = [...(peer === undefined ? [] : [peer]), ...this.#conductors].map((source) => ({ source, path }));
     const [room, name = '', ...rest] = key.split('/');
+    if (room === LISTINGS) {
+      const listed = all.filter(({ source }) => listingRoom(source) === name).map(({ source }) => source);
+      return listed.map((source) => ({ source, path: `${rest.map(encodeSegment).join('/')}?format=json` }));
+    }
     const internet = room === 'upstreams' ? this.#internet.get(name) : undefined;
     if (internet !== undefined) all.push({ source: internet, path: rest.map(encodeSegment).join('/') });
     const well = all.filter(({ source }) => !source.health.isLeft);

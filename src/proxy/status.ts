@@ -7,11 +7,13 @@ import type { ApiRoute } from '../repo/http/openapi.ts';
 import type { Counters } from './counters.ts';
 import type { Fill } from './fill.ts';
 import type { Sources } from './sources.ts';
+import type { KnownVersions, SourceVersions } from './versions.ts';
 
 export interface StatusParts {
   readonly sources: Sources;
   readonly counters: Counters;
   readonly fills: ReadonlyMap<string, Fill>;
+  readonly versions: KnownVersions;
 }
 
 const sourcesSchema = z.array(
@@ -26,10 +28,22 @@ const sourcesSchema = z.array(
   }),
 );
 
+const versionsSchema = z.array(
+  z.object({
+    source: z.string(),
+    trouble: z.string().nullable(),
+    versions: z
+      .array(z.object({ release: z.string(), version: z.string(), file: z.string(), path: z.string() }))
+      .nullable()
+      .meta({ description: 'null: it could not be asked, or is a site on the internet, which has no such list.' }),
+  }),
+);
+
 const cacheSchema = z.object({
   hits: z.number(),
   misses: z.number(),
   stale: z.number(),
+  joined: z.number().meta({ description: 'Of all these, requests that waited for what another one had asked for.' }),
   hitRatio: z.number().nullable(),
   servedBytes: z.number().meta({ description: 'Found here: bytes that did not have to be fetched.' }),
   fetchedBytes: z.number(),
@@ -58,6 +72,12 @@ export function statusRoutes(parts: StatusParts): readonly ApiRoute[] {
       answer: async () => describeSources(parts.sources),
     },
     {
+      path: '/api/v1/sources/versions',
+      summary: 'Which of these places has which versions. All are asked, at most every few seconds.',
+      schema: versionsSchema,
+      answer: async () => (await parts.versions.get()).map(describeVersions),
+    },
+    {
       path: '/api/v1/cache',
       summary: 'What was fetched and found since the start, and what is being fetched.',
       schema: cacheSchema,
@@ -78,13 +98,24 @@ function describeSources(sources: Sources): z.input<typeof sourcesSchema> {
   }));
 }
 
+function describeVersions({ name, versions, error }: SourceVersions): z.input<typeof versionsSchema>[number] {
+  const shown = versions?.map(({ release, version, file, repository, path }) => ({
+    release,
+    version,
+    file,
+    path: `/repos/${repository}/${path}`,
+  }));
+  return { source: name, trouble: error?.message ?? null, versions: shown ?? null };
+}
+
 function describeCache({ counters, fills }: StatusParts): z.input<typeof cacheSchema> {
-  const { hits, misses, stale, hitBytes, fetched, stored, mismatches, refused } = counters;
+  const { hits, misses, stale, joined, hitBytes, fetched, stored, mismatches, refused } = counters;
   const requests = hits + misses + stale;
   return {
     hits,
     misses,
     stale,
+    joined,
     hitRatio: requests === 0 ? null : (hits + stale) / requests,
     servedBytes: hitBytes,
     fetchedBytes: fetched,
@@ -124,6 +155,7 @@ export function registerMetrics(registry: Registry, { counters, fills, sources }
   counter('hits', 'Requests answered from what was kept.', () => counters.hits);
   counter('misses', 'Requests for which content had to be fetched, or was being fetched.', () => counters.misses);
   counter('stale', 'Requests answered from what was kept because no source could be asked.', () => counters.stale);
+  counter('joined', 'Requests that waited for what another one had asked for.', () => counters.joined);
   counter('missing', 'Requests for what no source has.', () => counters.missing);
   counter('hit_bytes', 'Bytes of content that was found here.', () => counters.hitBytes);
   counter('fetched_bytes', 'Bytes fetched from sources.', () => counters.fetched);
@@ -133,6 +165,7 @@ export function registerMetrics(registry: Registry, { counters, fills, sources }
   counter('unproven', 'Answers that ended before what they carried was proven.', () => counters.unproven);
   counter('evicted', 'Fetched files that made room for others.', () => counters.evicted);
   counter('failed_fills', 'Files that could not be fetched to their end.', () => counters.failedFills);
+  counter('abandoned_fills', 'Files that were not fetched on because nobody waited.', () => counters.abandoned);
   new Gauge({
     name: 'airlock_proxy_fills',
     help: 'Files being fetched.',

@@ -31,7 +31,7 @@ export function keptArtifact(path: string, { digest, size }: Pulled, facts: Kept
     modified: facts.modified === null ? null : new Date(facts.modified),
     etag: facts.servedEtag ?? etagOf(digest),
     freshness: isForEver(path, facts.freshFor) ? 'immutable' : 'revalidate',
-    verification: facts.isVerified ? 'checksum' : 'unverified',
+    verification: facts.verification,
   };
 }
 

@@ -43,6 +43,8 @@ export interface OpenOptions {
   /** Fields of the request that a source which asks others has to know (RFC 9111, 5.2; RFC 9110, 7.6.3). */
   readonly cacheControl?: string;
   readonly via?: string;
+  /** Address of whoever asks, for sources that share something among clients. */
+  readonly client?: string;
   /** Whoever asked is gone. A source that others wait for too goes on. */
   readonly signal?: AbortSignal;
 }

@@ -17,6 +17,7 @@ import { makeDirectory, writeFileDurably } from '../repo/blobs/durable.ts';
 import type { Catalog } from '../repo/catalog/catalog.ts';
 import { quoteUnsafe } from '../repo/formats/quote.ts';
 import { readSmallFile } from '../repo/ingest/medium.ts';
+import { DELTAS_SINCE, FORMAT } from './bundle/manifest.ts';
 import { receiptName } from './bundle/names.ts';
 import type { Holdings } from './bundle/plan.ts';
 import { KeyStore } from './trust/key-store.ts';
@@ -37,6 +38,8 @@ const statementSchema = z.object({
   manifest: z.string().nullable(),
   /** Everything that the site publishes and holds. */
   blobs: z.array(digestSchema),
+  /** The newest format of bundles that its program reads; those before 1.1 did not say it. */
+  reads: z.object({ major: z.number().int(), minor: z.number().int() }).optional(),
 });
 
 const receiptSchema = z.object({
@@ -100,6 +103,7 @@ export async function writeReceipt(
     issued: now().toISOString(),
     manifest: mark?.manifest ?? null,
     blobs: await holdings(catalog),
+    reads: { major: FORMAT.major, minor: FORMAT.minor },
   };
   await catalog.setMeta(NUMBER, String(signed.number));
   const signature = key.sign(Buffer.from(JSON.stringify(signed))).sig;
@@ -168,8 +172,9 @@ export async function acceptReceipt(dataDir: string, file: string, sites: readon
 export async function holdingsOf(dataDir: string, site: string): Promise<Holdings | undefined> {
   const receipt = await acceptedReceipt(dataDir, site);
   if (receipt === undefined) return undefined;
-  const { sequence, number, blobs } = receipt.signed;
-  return { sequence, receipt: number, digests: new Set(blobs) };
+  const { sequence, number, blobs, reads } = receipt.signed;
+  const takesDeltas = reads !== undefined && (reads.major > FORMAT.major || reads.minor >= DELTAS_SINCE);
+  return { sequence, receipt: number, digests: new Set(blobs), takesDeltas };
 }
 
 async function acceptedReceipt(dataDir: string, site: string): Promise<Receipt | undefined> {

@@ -12,13 +12,14 @@ import { needs } from '../support/needs.ts';
 import { importing } from './import.ts';
 import { memory } from './memory.ts';
 import { packages } from './packages.ts';
+import { proxy } from './proxy.ts';
 import { serve } from './serve.ts';
 import { start } from './start.ts';
 import type { Bench, Group } from './support/bench.ts';
 import { describeMachine, freeCores } from './support/machine.ts';
 import { formatTable } from './support/table.ts';
 
-const GROUPS: Readonly<Record<string, Group>> = { serve, memory, start, import: importing, packages };
+const GROUPS: Readonly<Record<string, Group>> = { serve, memory, start, import: importing, packages, proxy };
 
 /** What a program that was just stopped still writes must not keep its folder. */
 const REMOVE = { recursive: true, force: true, maxRetries: 10, retryDelay: 200 };

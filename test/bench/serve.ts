@@ -6,12 +6,13 @@ import { createHash } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { imageIso, publishFile } from '../media/vendor-site.ts';
+import { freePort, listening } from '../support/ports.ts';
 import { makeDataDir, runAirlock, startAirlock } from './support/airlock-server.ts';
 import { type Expected, etagAt, mustAnswer } from './support/answer.ts';
 import type { Bench, Group, Row } from './support/bench.ts';
 import { GiB, hashFile, importFiles, KiB, type MadeFile, MiB, makeFile, storedAt } from './support/content.ts';
 import { startNginx } from './support/nginx.ts';
-import { ENV, freePort, listening, ON_SERVER_CORE, stopLater } from './support/processes.ts';
+import { ENV, ON_SERVER_CORE, stopLater } from './support/processes.ts';
 import { ratios, spread, takeTurns } from './support/rounds.ts';
 import { formatByteRate, formatRate, formatRatio } from './support/table.ts';
 import { measure, type Throughput } from './support/wrk.ts';
@@ -130,7 +131,7 @@ async function startExpress(bench: Bench, stack: AsyncDisposableStack, folder: s
   const script = path.join(import.meta.dirname, 'support', 'express-static.ts');
   const args = [...pinned, process.execPath, script, folder, String(port)];
   stopLater(stack, spawn(command, args, { env: { ...ENV, NODE_ENV: 'production' }, stdio: 'ignore' }));
-  await listening(bench, port);
+  await listening(port, bench.signal);
   return `http://127.0.0.1:${port}`;
 }
 

@@ -46,6 +46,29 @@ describe('what a configuration may say', () => {
     assert.equal(json.prune.grace, 0);
   });
 
+  test('how content is fetched and kept, with every key', async (t) => {
+    const text = `maxClientBandwidth: 5Mbit
+cache:
+  size: 20GiB
+  pinned: [ "6.3" ]
+  fresh: { repodata: 2min, listings: source, metadata: 1h }
+  stale: 7d
+  missing: 0
+download: { attempts: 0, timeout: 5h, maxRetryDelay: 10min, abandoned: 12.5% }
+`;
+    const { stdout } = await airlock(['--config', await configFile(t, text), 'config', 'print']);
+    assert.match(
+      stdout,
+      /maxClientBandwidth: 5000000bit\ncache:\n {2}size: 20GiB\n {2}pinned:\n {4}- "6\.3"\n {2}fresh:\n {4}repodata: 2min\n {4}listings: source\n {4}metadata: 1h\n {2}stale: 7d\n {2}missing: 0s\ndownload:\n {2}attempts: 0\n {2}timeout: 5h\n {2}maxRetryDelay: 10min\n {2}abandoned: 12\.5%/,
+    );
+    const again = await configFile(t, stdout);
+    assert.equal((await airlock(['--config', again, 'config', 'print'])).stdout, stdout);
+    const defaults = (await airlock(['--config', await configFile(t, ''), 'config', 'print'])).stdout;
+    assert.match(defaults, /maxClientBandwidth: unlimited\n/);
+    assert.match(defaults, /repodata: source\n[\s\S]*stale: 30d\n {2}missing: 10s\n/);
+    assert.match(defaults, /attempts: 10\n {2}timeout: 3h\n {2}maxRetryDelay: 1h\n {2}abandoned: finish\n/);
+  });
+
   test('what "config print" prints can be read, and prints the same', async (t) => {
     const file = await configFile(t, 'memoryCache: 1000B\nprune: { grace: 0 }\nlog: { file: a.log, maxFiles: 9 }\n');
     const { stdout } = await airlock(['--config', file, 'config', 'print']);
@@ -83,6 +106,24 @@ describe('refused with its line', () => {
     ['a URL with a password', 'conductors: ["http://u:p@a"]\n', /airlock\.yaml:1: conductors\.0: is not a web address/],
     ['an upstream without a URL', 'upstreams:\n  ssr:\n    ca: x\n', /airlock\.yaml:\d: upstreams\.ssr\.url/],
     ['a bandwidth in words', 'maxBandwidth: much\n', /airlock\.yaml:1: maxBandwidth: "much" is not a bandwidth/],
+    [
+      'freshness without a unit',
+      'cache:\n  fresh: { metadata: 5 }\n',
+      /:2: cache\.fresh\.metadata: is neither "source" nor a duration/,
+    ],
+    [
+      'freshness of a year',
+      'cache: { fresh: { listings: 365d } }\n',
+      /:1: cache\.fresh\.listings: is too long; the most is 30d/,
+    ],
+    ['freshness of images', 'cache:\n  fresh:\n    images: 1d\n', /:3: .*images/],
+    ['attempts as a word', 'download: { attempts: many }\n', /:1: download\.attempts: is no number/],
+    ['too many attempts', 'download: { attempts: 256 }\n', /:1: download\.attempts: is too many; the most is 255/],
+    ['a hasty timeout', 'download:\n  timeout: 5min\n', /:2: download\.timeout: is too short; the least is 30min/],
+    ['a retry delay of a week', 'download: { maxRetryDelay: 7d }\n', /:1: download\.maxRetryDelay: .*most is 1d/],
+    ['abandoned as a word', 'download: { abandoned: stop }\n', /:1: download\.abandoned: "stop" is neither "finish"/],
+    ['abandoned beyond the end', 'download: { abandoned: 101% }\n', /:1: download\.abandoned: "101%" is neither/],
+    ['no bandwidth for clients', 'maxClientBandwidth: 0\n', /:1: maxClientBandwidth: 0 is not a bandwidth/],
     ['an unknown source type', 'sourceType: moon\n', /airlock\.yaml:1: sourceType: /],
     ['an alias of nothing', 'listen: 0.0.0.0:1\nlog: *nothing\n', /airlock\.yaml:2: there is no anchor &nothing/],
     ['aliases of aliases', bomb(), /airlock\.yaml:1: Excessive alias count/],

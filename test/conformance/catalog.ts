@@ -2,6 +2,7 @@ import { describe } from 'node:test';
 import { blobChecks } from './catalog/blobs.ts';
 import { historyChecks } from './catalog/histories.ts';
 import { listingChecks } from './catalog/listing.ts';
+import { mirroringChecks } from './catalog/mirroring.ts';
 import { pruningChecks } from './catalog/pruning.ts';
 import { publishingChecks } from './catalog/publishing.ts';
 import { rebuildingChecks } from './catalog/rebuilding.ts';
@@ -17,6 +18,7 @@ export function catalogConformance(name: string, make: MakePlace): void {
     describe('listing', () => listingChecks(check));
     describe('blobs', () => blobChecks(check));
     describe('pruning', () => pruningChecks(check));
+    describe('what is known of upstream sites', () => mirroringChecks(check));
     describe('slices and packages', () => sliceChecks(check));
     describe('rebuilding', () => rebuildingChecks(check));
   });

@@ -1,10 +1,11 @@
 /** Policy texts from a stick: imported, compared, served. */
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import { startServer } from '../support/cli.ts';
 import { newConductor } from '../support/conductor.ts';
+import { Origin } from '../support/origin.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
 interface Listed {
@@ -92,9 +93,119 @@ test('policies come back when the catalog is made anew', async (t) => {
   const file = path.join(await tempDir(t), 'app.txt');
   await writeFile(file, policy('ec2:RunInstances'));
   await conductor.done('import', 'policy', 'app', file, 'release', '6.8');
-  const before = await conductor.json('policy', 'list');
+  await writeFile(file, policy('ec2:*'));
+  await conductor.done('import', 'policy', 'app', file, '--hold-widening');
+  const before = await conductor.json<Listed[]>('policy', 'list');
+  assert.deepEqual(
+    before.map(({ version, held }) => [version, held]),
+    [
+      [1, null],
+      [2, { widens: true, waits: false }],
+    ],
+  );
   await conductor.done('doctor', '--rebuild-catalog');
   assert.deepEqual(await conductor.json('policy', 'list'), before);
+  assert.equal((await conductor.done('policy', 'show', 'app@2')).stdout, `${policy('ec2:*')}\n`);
+  await conductor.done('policy', 'approve', 'app@2');
+  await conductor.done('doctor', '--rebuild-catalog');
+  const after = await conductor.json<Listed[]>('policy', 'list');
+  assert.deepEqual(
+    after.map(({ held }) => held),
+    [null, null],
+  );
   const server = await startServer(t, conductor.data);
   assert.equal((await fetch(`${server.url}/repos/policies/app`)).headers.get('content-type'), 'application/json');
+});
+
+test('a text is fetched from its site, held where the rule says so, and not again while it does not change', async (t) => {
+  const origin = await Origin.start(t);
+  const conductor = await newConductor(t);
+  await mkdir(conductor.data, { recursive: true });
+  const rules = [
+    '{ kind: policy, path: texts/app.txt, name: app, holdWidening: true, releases: [6.9.161] }',
+    '{ kind: policy, path: x-1.json, name: x-expanded-1 }',
+    '{ kind: policy, path: x-2.json, name: x-expanded-2 }',
+  ];
+  const config = (...mirror: string[]) =>
+    writeFile(
+      path.join(conductor.data, 'airlock.yaml'),
+      `upstreams:\n  vendor:\n    url: ${origin.url}\n    mirror:\n${mirror.map((rule) => `      - ${rule}\n`).join('')}`,
+    );
+  await config(...rules);
+  const put = (at: string, content: string) => origin.files.set(at, { bytes: Buffer.from(content) });
+  put('/texts/app.txt', policy('ec2:RunInstances'));
+  const dry = await conductor.done('policy', 'fetch', 'app', '--dry-run');
+  assert.match(dry.stdout, /^Would be done:\n✔ app@1 published, unverified\.\n$/);
+  assert.equal((await conductor.done('policy', 'fetch', 'app')).stdout, '✔ app@1 published, unverified.\n');
+  const again = await conductor.done('policy', 'fetch', 'app');
+  assert.equal(again.stdout, '✔ The text of app is what its site held when it was last asked: nothing new.\n');
+  put('/texts/app.txt', policy('ec2:*'));
+  const { policies, warnings } = await conductor.json<{
+    policies: (Listed & { outcome: string; before: string })[];
+    warnings: string[];
+  }>('policy', 'fetch', 'app');
+  assert.deepEqual(
+    policies.map(({ outcome, before, version, releases }) => [outcome, before, version, releases]),
+    [['held', 'app@1', 2, ['6.9.161']]],
+  );
+  assert.match(warnings.join(), /policy approve app@2/);
+
+  put('/x-1.json', policy('s3:A'));
+  assert.equal((await conductor.refuses(3, 'policy', 'fetch', 'x-expanded-1')).code, 'path.not-found');
+  put('/x-2.json', policy('s3:B'));
+  assert.match((await conductor.done('policy', 'fetch', 'x-expanded-1')).stdout, /x-expanded-1@1.*\n.*x-expanded-2@1/);
+
+  const table = (await conductor.done('policy', 'list')).stdout.split('\n').slice(3, -1);
+  assert.deepEqual(
+    table.map((line) => line.trim().split(/ {2,}\d{4}-\d\d-\d\d {2,}| {2,}/)),
+    [
+      ['app@1', 'vendor', '102 B', 'aws', 'first', 'newest', '6.9.161'],
+      ['app@2', 'vendor', '91 B', 'aws', 'yes', 'held: look at it, and approve it', '6.9.161'],
+      ['x-expanded-1@1', 'vendor', '90 B', 'aws', 'first', 'newest'],
+      ['x-expanded-2@1', 'vendor', '90 B', 'aws', 'first', 'newest'],
+    ],
+  );
+  const [listed = {}] = await conductor.json<object[]>('policy', 'list');
+  const keys =
+    'name version digest size at format widening releases held approvedAt origin source fileName validators verification newest';
+  assert.deepEqual(Object.keys(listed), keys.split(' '));
+
+  put('/texts/app.txt', '<html>Log in</html>');
+  assert.equal((await conductor.refuses(4, 'policy', 'fetch', 'app')).code, 'upstream.unusable');
+  const unknown = await conductor.refuses(3, 'policy', 'fetch', 'other');
+  assert.equal(unknown.code, 'policy.not-found');
+  assert.match(unknown.message, /kind: policy/);
+});
+
+test('texts in other encodings and with other line ends are shown, compared and served as they came', async (t) => {
+  const conductor = await newConductor(t);
+  const file = path.join(await tempDir(t), 'app.txt');
+  const text = JSON.stringify(JSON.parse(policy('ec2:A')), null, 1).replaceAll('\n', '\r\n');
+  const versions = [
+    Buffer.from(text),
+    Buffer.from(`\ufeff${text}`),
+    Buffer.from(`\ufeff${text}`, 'utf16le'),
+    Buffer.from(`\ufeff${text}`, 'utf16le').swap16(),
+  ];
+  for (const bytes of versions) {
+    await writeFile(file, bytes);
+    await conductor.done('import', 'policy', 'app', file, '--hold-widening');
+  }
+  const { server } = await conductor.serve();
+  for (const [index, bytes] of versions.entries()) {
+    const name = `app@${index + 1}`;
+    const served = await fetch(`${server.url}/repos/policies/${name}`);
+    assert.deepEqual(Buffer.from(await served.arrayBuffer()), bytes, name);
+    assert.equal((await conductor.done('policy', 'show', name)).stdout, `${text.replaceAll('\r\n', '\n')}\n`, name);
+    const { code, stdout } = await conductor.run('policy', 'lint', name);
+    const found = [
+      /nothing found/,
+      /1 warning\n.*byte order mark/,
+      /1 error\n.*It is UTF-16/,
+      /1 error\n.*It is UTF-16/,
+    ][index];
+    assert.match(stdout, found ?? /never/);
+    assert.equal(code, index < 2 ? 0 : 4, name);
+  }
+  assert.match((await conductor.done('policy', 'diff', 'app@1', 'app@4')).stdout, /what it allows and denies does not/);
 });

@@ -3,42 +3,25 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import net from 'node:net';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { PACKAGE_TOOLS, PackageVendor } from '../media/package-iso.ts';
 import { OLDER_PACKAGE_ISO, PACKAGE_ISO } from '../media/vendor-site.ts';
 import { digestOf, testBytes, until } from '../repo/http/support.ts';
-import { airlock, type CliOptions, type RunningServer, startServer } from '../support/cli.ts';
+import { airlock } from '../support/cli.ts';
 import { newConductor, RPM_REPOSITORY } from '../support/conductor.ts';
 import { DNF, Dnf } from '../support/dnf.ts';
 import { needs } from '../support/needs.ts';
 import { Origin } from '../support/origin.ts';
+import { startRouter } from '../support/router.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
 const exec = promisify(execFile);
 const MiB = 1024 * 1024;
-
-interface Router extends RunningServer {
-  readonly data: string;
-}
-
-/** A router with a data directory of its own. @param config lines of its airlock.yaml */
-async function startRouter(
-  t: TestContext,
-  words: readonly string[],
-  config = '',
-  options: CliOptions & { data?: string } = {},
-): Promise<Router> {
-  const data = options.data ?? path.join(await tempDir(t), 'router');
-  await mkdir(data, { recursive: true });
-  await writeFile(path.join(data, 'airlock.yaml'), config);
-  const server = await startServer(t, data, { ...options, command: ['proxy', ...words] });
-  return { ...server, data };
-}
 
 async function get(url: string, headers: Record<string, string> = {}) {
   const response = await fetch(url, { headers });

@@ -36,6 +36,7 @@ const KNOWN = [
   /^quarantine\/catalog-\d+\/catalog\.sqlite(-wal|-shm)?$/,
   /^(server|catalog)\.lock$/,
   /^reserve$/,
+  /^airlock\.yaml$/,
 ];
 
 /** Opens a data directory as any command does, and closes it after `work`. */

@@ -1,11 +1,17 @@
+import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
+import { isAirlockError } from '../../src/errors.ts';
 import { PullThrough, type PullThroughParts } from '../../src/proxy/pull-through.ts';
+import { DEFAULT_RULES, type ProxyRules, type RetryRules } from '../../src/proxy/rules.ts';
 import { Health, type Source, Sources, type SourcesOptions } from '../../src/proxy/sources.ts';
 import type { ArtifactSource, OpenArtifact, OpenOptions } from '../../src/repo/artifact-source.ts';
 import { TrustedBlobs } from '../../src/repo/trusted-blobs.ts';
 import { HttpUpstream, type HttpUpstreamOptions } from '../../src/repo/upstream/http-upstream.ts';
-import { type LogLine, recordingLogger, TestRepository } from '../repo/http/support.ts';
+import { type LogLine, recordingLogger, TestRepository, until } from '../repo/http/support.ts';
 import type { Origin } from '../support/origin.ts';
+
+/** Patience for tests. */
+export const QUICK = { attempts: 3, firstDelay: 20, maxDelay: 40, abandonAfter: 50 };
 
 /** A source at a test's own server. */
 export function sourceAt(
@@ -26,7 +32,9 @@ export interface Scene {
   clock: number;
 }
 
-export type SceneOptions = Partial<SourcesOptions> & Partial<PullThroughParts> & { repository?: TestRepository };
+export type SceneOptions = Partial<SourcesOptions> &
+  Partial<Omit<PullThroughParts, 'rules'>> &
+  Partial<Omit<ProxyRules, 'retry'>> & { retry?: Partial<RetryRules>; repository?: TestRepository };
 
 /** A pull-through cache on a data directory of its own; ended after the test. */
 export async function scene(t: TestContext, options: SceneOptions = {}): Promise<Scene> {
@@ -50,8 +58,8 @@ export async function scene(t: TestContext, options: SceneOptions = {}): Promise
     trusted,
     logger: recordingLogger(log),
     now: () => made.clock,
-    retry: { attempts: 3, firstDelay: 20, maxDelay: 40 },
     ...parts,
+    rules: { ...DEFAULT_RULES, ...parts, retry: { ...DEFAULT_RULES.retry, ...QUICK, ...parts.retry } },
   });
   t.after(async () => {
     await pull.close();
@@ -88,4 +96,13 @@ export async function readFrom(artifact: OpenArtifact, from = 0, to = Number.POS
     at += length;
   }
   return Buffer.concat(pieces);
+}
+
+/** A source cuts this read, which has begun, and will not go on: it fails. Then the source is well again. */
+export async function breaksOff(origin: Origin, reading: Promise<unknown>): Promise<void> {
+  const failed = assert.rejects(reading, (error) => isAirlockError(error, 'upstream.failed'));
+  await until('it has begun', () => origin.asked.some(({ sent }) => sent > 0));
+  origin.broken = 503;
+  await failed;
+  origin.broken = undefined;
 }

@@ -84,7 +84,7 @@ export async function startServer(t: TestContext, dataDir: string, options: CliO
     let seen = '';
     child.stdout?.on('data', (text: string) => {
       seen += text;
-      const match = /http:\/\/\S+/.exec(seen);
+      const match = /https?:\/\/\S+/.exec(seen);
       if (match !== null) resolve(match[0].replace(/\/$/, ''));
     });
     result.then(({ code, stderr }) => reject(new Error(`the server ended with ${code}: ${stderr}`)), reject);

@@ -2,11 +2,11 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { systemCode } from '../../src/errors.ts';
 import { needs, needsRoot } from './needs.ts';
+import { freePort } from './ports.ts';
 
 const SSHD = '/usr/sbin/sshd';
 export const SFTP_SERVER = '/usr/lib/openssh/sftp-server';
@@ -193,14 +193,4 @@ async function listening(child: ChildProcess, log: () => string): Promise<void> 
     if (child.stderr === null) throw new Error('sshd has no log');
     await Promise.race([once(child.stderr, 'data'), once(child, 'exit')]);
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
 }

@@ -2,9 +2,19 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { AirlockError } from '../../src/errors.ts';
+import { limits } from '../../src/limits.ts';
 import { layOut } from '../../src/sync/bundle/layout.ts';
-import { FORMAT, type Manifest, manifestLines, parseManifest } from '../../src/sync/bundle/manifest.ts';
+import { localMemory } from '../../src/sync/bundle/local-bytes.ts';
+import {
+  FORMAT,
+  type Manifest,
+  type ManifestBlob,
+  type ManifestDraft,
+  type ManifestEntry,
+} from '../../src/sync/bundle/manifest.ts';
+import { manifestLines } from '../../src/sync/bundle/manifest-lines.ts';
 import { parseMedium, volumeSize } from '../../src/sync/bundle/medium-size.ts';
+import { readManifest } from '../../src/sync/bundle/read-manifest.ts';
 import { requireHeader } from '../../src/sync/bundle/tar-header.ts';
 import { testArtifact, testDigest } from '../support/artifacts.ts';
 import { coded } from './scene.ts';
@@ -12,24 +22,25 @@ import { coded } from './scene.ts';
 const MIB = 2 ** 20;
 const sizes = fc.array(fc.oneof(fc.nat(3000), fc.nat(40 * MIB)), { maxLength: 20 });
 
-function manifestOf(list: readonly number[], limit: number): Manifest {
+/** A manifest that can be changed: what cannot be said of one is what the tests are about. */
+interface Loose {
+  head: object;
+  volumes: object[];
+  repositories: { name: string; entries: ManifestEntry[] }[];
+  blobs: ManifestBlob[];
+}
+
+function manifestOf(list: readonly number[], limit: number): Loose {
   const items = list.map((size, index) => ({ digest: testDigest(index + 1), size }));
   const volumes = layOut(items, limit);
   const entries = volumes.flatMap((volume) => volume.entries);
+  const { name: format, major, minor } = FORMAT;
   return {
-    format: FORMAT.name,
-    major: FORMAT.major,
-    minor: FORMAT.minor,
-    site: 'north',
-    sequence: 1,
-    created: '2026-01-01T00:00:00.000Z',
-    base: null,
+    head: { format, major, minor, site: 'north', sequence: 1, created: '2026-01-01T00:00:00.000Z', base: null },
     volumes: volumes.map(({ name, size }) => ({ name, size })),
     repositories: [
       {
         name: 'tools',
-        kind: 'file',
-        revision: 1,
         entries: items.map(({ digest, size }, index) => ({
           path: `f/${index}`,
           artifact: { ...testArtifact(1), digest, size },
@@ -47,13 +58,26 @@ function manifestOf(list: readonly number[], limit: number): Manifest {
   };
 }
 
-function bytesOf(value: unknown): Buffer {
-  return Buffer.from(JSON.stringify(value));
+async function bytesOf({ head, volumes, repositories, blobs }: Loose): Promise<Buffer> {
+  const draft = {
+    ...head,
+    volumes,
+    repositories: repositories.map(({ name }) => ({ name, kind: 'file', revision: 1 })),
+    blobs: new Map(blobs.map((blob, index) => [index, blob])),
+    entriesOf: (name: string) => repositories.find((each) => each.name === name)?.entries ?? [],
+  };
+  let text = '';
+  for await (const line of manifestLines(draft as unknown as ManifestDraft)) text += `${line}\n`;
+  return Buffer.from(text);
 }
 
-test('layout: volumes stay within the limit, hold every byte once and in order, and nothing else', () => {
-  fc.assert(
-    fc.property(sizes, fc.integer({ min: 2048, max: 50_000 }), (list, blocks) => {
+async function read(bytes: Buffer): Promise<Manifest> {
+  return await readManifest(localMemory(bytes));
+}
+
+test('layout: volumes stay within the limit, hold every byte once and in order, and nothing else', async () => {
+  await fc.assert(
+    fc.asyncProperty(sizes, fc.integer({ min: 2048, max: 50_000 }), async (list, blocks) => {
       const limit = blocks * 512;
       const items = list.map((size, index) => ({ digest: testDigest(index + 1), size }));
       const volumes = layOut(items, limit);
@@ -67,51 +91,122 @@ test('layout: volumes stay within the limit, hold every byte once and in order, 
         assert.equal(from, size);
       }
       const manifest = manifestOf(list, limit); // the reader checks that they tile
-      assert.deepEqual(parseManifest(Buffer.from([...manifestLines(manifest)].join('\n'))), manifest);
+      const bytes = await bytesOf(manifest);
+      assert.deepEqual(Object.keys(JSON.parse(bytes.toString('utf8')) as object).slice(-3), [
+        'volumes',
+        'repositories',
+        'blobs',
+      ]);
+      const { blobs, volumes: listed, repositories, entriesOf } = await read(bytes);
+      assert.deepEqual(
+        [[...blobs.values()], listed, repositories[0]?.entries],
+        [manifest.blobs, manifest.volumes, list.length],
+      );
+      assert.deepEqual([...entriesOf('tools')], manifest.repositories[0]?.entries);
     }),
     { numRuns: 100 },
   );
 });
 
-test('manifest: what does not fit together is refused', () => {
+test('manifest: what does not fit together is refused', async () => {
   const good = manifestOf([10, 2 * MIB, 600], MIB);
-  const broken = (change: (value: Manifest) => void) => {
-    const value = structuredClone(good) as Manifest;
+  const broken = async (change: (value: Loose) => void) => {
+    const value = structuredClone(good);
     change(value);
-    assert.throws(() => parseManifest(bytesOf(value)), coded('bundle.invalid', 'path.invalid'));
+    await assert.rejects(read(await bytesOf(value)), coded('bundle.invalid', 'path.invalid'));
   };
-  parseManifest(bytesOf(good));
-  const first = (value: Manifest) => {
+  await read(await bytesOf(good));
+  const first = (value: Loose) => {
     const [blob] = value.blobs;
     if (blob?.in !== 'volumes') assert.fail();
     return blob;
   };
-  broken((value) => value.blobs.pop());
-  broken((value) => value.blobs.push(...value.blobs));
-  broken((value) => Object.assign(first(value).pieces[0] ?? {}, { offset: 1024 }));
-  broken((value) => Object.assign(first(value).pieces[0] ?? {}, { length: 11 }));
-  broken((value) => Object.assign(first(value).pieces[0] ?? {}, { volume: 9 }));
-  broken((value) => Object.assign(first(value), { size: -1 }));
-  broken((value) => Object.assign(value.volumes[0] ?? {}, { size: 2 ** 43 }));
-  broken((value) => Object.assign(value.volumes[0] ?? {}, { name: '../x.tar' }));
-  broken((value) => Object.assign(value.repositories[0] ?? {}, { name: '../x' }));
-  broken((value) => Object.assign(value.repositories[0]?.entries[0] ?? {}, { path: '../x' }));
-  broken((value) => Object.assign(value.repositories[0]?.entries[0] ?? {}, { path: 'f/1' }));
-  broken((value) => value.blobs.push({ in: 'blob', digest: testDigest(9), size: 5, of: testDigest(1), start: 8 }));
-  broken((value) => value.blobs.push({ in: 'blob', digest: testDigest(9), size: 5, of: testDigest(10), start: 0 }));
-  assert.throws(() => parseManifest(bytesOf({ ...good, major: 2 })), coded('bundle.newer-format'));
-  assert.throws(() => parseManifest(Buffer.from('{"a":')), coded('bundle.invalid'));
-  parseManifest(bytesOf({ ...good, minor: 9, later: true }));
+  await broken((value) => value.blobs.pop());
+  await broken((value) => value.blobs.push(...value.blobs));
+  await broken((value) => Object.assign(first(value).pieces[0] ?? {}, { offset: 1024 }));
+  await broken((value) => Object.assign(first(value).pieces[0] ?? {}, { length: 11 }));
+  await broken((value) => Object.assign(first(value).pieces[0] ?? {}, { volume: 9 }));
+  await broken((value) => Object.assign(first(value), { size: -1 }));
+  await broken((value) => Object.assign(value.volumes[0] ?? {}, { size: 2 ** 43 }));
+  await broken((value) => Object.assign(value.volumes[0] ?? {}, { name: '../x.tar' }));
+  await broken((value) => value.volumes.push(...value.volumes));
+  await broken((value) => value.repositories.push(...value.repositories));
+  await broken((value) => Object.assign(value.repositories[0] ?? {}, { name: '../x' }));
+  await broken((value) => Object.assign(value.repositories[0]?.entries[0] ?? {}, { path: '../x' }));
+  await broken((value) => Object.assign(value.repositories[0]?.entries[0] ?? {}, { path: 'f/1' }));
+  await broken((value) => Object.assign(value.repositories[0]?.entries[0]?.artifact ?? {}, { size: 11 }));
+  const slice = { in: 'blob', digest: testDigest(9), size: 5, of: testDigest(1) } as const;
+  await broken((value) => value.blobs.push({ ...slice, start: 8 }));
+  await broken((value) => value.blobs.push({ ...slice, of: testDigest(10), start: 0 }));
+  await assert.rejects(
+    read(await bytesOf({ ...good, head: { ...good.head, major: 2 } })),
+    coded('bundle.newer-format'),
+  );
+  await assert.rejects(read(Buffer.from('{"format":"airlock-bundle","major":2}')), coded('bundle.newer-format'));
+  await read(await bytesOf({ ...good, head: { ...good.head, minor: 9, later: true } }));
 });
 
-test('manifest: no bytes make the reader fail otherwise than by saying so', () => {
-  const good = bytesOf(manifestOf([10, 2 * MIB], MIB));
-  fc.assert(
-    fc.property(fc.nat(good.length - 1), fc.nat(255), (at, byte) => {
+test('manifest: what is not laid out in lines is refused', async () => {
+  const text = (await bytesOf(manifestOf([10, 2 * MIB], MIB))).toString('utf8');
+  const lines = text.split('\n');
+  for (const wrong of [
+    '',
+    '\n',
+    '{"a":',
+    '[]',
+    JSON.stringify(JSON.parse(text)),
+    text.replaceAll('\n', '\r\n'),
+    ...lines.map((_, at) => lines.slice(0, at).join('\n')).slice(0, -2),
+    `${text}{}\n`,
+    lines.toReversed().join('\n'),
+    text.replace('"path"', `"x":"${' '.repeat(limits.bundle.manifestLine * 2)}","path"`),
+  ]) {
+    await assert.rejects(read(Buffer.from(wrong)), coded('bundle.invalid'), wrong.slice(-60));
+  }
+});
+
+test('manifest: a delta must be told whole, and rest on what the site is said to have', async () => {
+  const good = manifestOf([10, 2000], MIB);
+  const held = { in: 'site', digest: testDigest(7), size: 5000, since: 1 } as const;
+  const [small, large] = good.blobs;
+  if (small?.in !== 'volumes' || large?.in !== 'volumes') assert.fail();
+  const deltaOf = (change: object): Loose => {
+    const delta = { digest: testDigest(8), size: 10, recipe: 4 };
+    const blob = { ...small, in: 'delta', size: 70, bases: [held.digest], delta, ...change } as ManifestBlob;
+    const value = structuredClone({ ...good, blobs: [blob, large, held] });
+    Object.assign(value.repositories[0]?.entries[0]?.artifact ?? {}, { size: 70 });
+    return value;
+  };
+  await read(await bytesOf(deltaOf({})));
+  for (const change of [
+    { bases: [] },
+    { bases: [testDigest(6)] },
+    { bases: [large.digest] },
+    { bases: [small.digest] },
+    { bases: Array.from({ length: limits.delta.bases + 1 }, () => held.digest) },
+    { delta: { digest: testDigest(8), size: 9, recipe: 4 } },
+    { delta: { digest: testDigest(8), size: 10, recipe: 11 } },
+    { delta: { digest: testDigest(8), size: 10, recipe: 0 } },
+    { delta: { digest: testDigest(8), size: 10, recipe: limits.delta.recipeBytes + 1 } },
+    { pieces: [] },
+    { in: 'patch' },
+  ]) {
+    await assert.rejects(
+      read(await bytesOf(deltaOf(change))),
+      coded('bundle.invalid'),
+      JSON.stringify(change).slice(0, 99),
+    );
+  }
+});
+
+test('manifest: no bytes make the reader fail otherwise than by saying so', async () => {
+  const good = await bytesOf(manifestOf([10, 2 * MIB], MIB));
+  await fc.assert(
+    fc.asyncProperty(fc.nat(good.length - 1), fc.nat(255), async (at, byte) => {
       const bytes = Buffer.from(good);
       bytes[at] = byte;
       try {
-        parseManifest(bytes);
+        await read(bytes);
       } catch (error) {
         assert.ok(error instanceof AirlockError, String(error));
       }

@@ -1,9 +1,10 @@
 /** An export station, a site, and a stick between them, all in this process. */
+import assert from 'node:assert/strict';
 import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { type App, openApp } from '../../src/app.ts';
-import { isAirlockError } from '../../src/errors.ts';
+import { type AirlockError, type ErrorCode, isAirlockError } from '../../src/errors.ts';
 import { importFile } from '../../src/repo/ingest/import-file.ts';
 import { type Progress, silent } from '../../src/repo/progress.ts';
 import { TrustedBlobs } from '../../src/repo/trusted-blobs.ts';
@@ -12,10 +13,13 @@ import {
   type ExportOptions,
   type ExportReport,
   exportBundle,
+  planExport,
   resumeExport,
 } from '../../src/sync/bundle/export.ts';
+import type { ExportPlan } from '../../src/sync/bundle/export-plan.ts';
 import { type ImportBundleReport, importBundle } from '../../src/sync/bundle/import-bundle.ts';
 import { openCarrier } from '../../src/sync/carriers/open-carrier.ts';
+import { acceptReceipt, writeReceipt } from '../../src/sync/receipts.ts';
 import { publishedRevocations } from '../../src/sync/trust/published-revocations.ts';
 import { Publisher } from '../../src/sync/trust/publisher.ts';
 import { SiteTrust } from '../../src/sync/trust/site-trust.ts';
@@ -60,6 +64,11 @@ export class Place {
       ...running(),
       ...options,
     });
+  }
+
+  async plan(to: string, options: Partial<ExportOptions> = {}): Promise<ExportPlan> {
+    const place = await openCarrier(to);
+    return await planExport(this.#exporting(), { site: 'north', to: place, readback: true, ...running(), ...options });
   }
 
   async resume(to: string, options: Partial<ExportOptions> = {}): Promise<ExportReport> {
@@ -144,6 +153,33 @@ export async function openPlace(t: TestContext, dir: string): Promise<Place> {
   const app = await openApp({ dataDir: dir });
   t.after(() => app.close());
   return new Place(app);
+}
+
+/** What a site holds becomes known to the station. */
+export async function sendReceipt(site: Place, station: Place, to: string): Promise<void> {
+  const { dir: dataDir, trust, now } = site;
+  const { file } = await writeReceipt({ dataDir, catalog: site.app.catalog, trust, now }, to);
+  await acceptReceipt(station.dir, file, await station.publisher.sites());
+}
+
+/** The import fails so, and the site is as it was. */
+export async function refusedWith(
+  site: Place,
+  dir: string,
+  exitCode: number,
+  ...codes: readonly ErrorCode[]
+): Promise<AirlockError> {
+  const state = async () => [await site.published(), await site.trust.mark(), await site.app.catalog.totals()];
+  const before = await state();
+  const error = await site.import(dir).then(
+    () => assert.fail('it was imported'),
+    (failed: unknown) => failed,
+  );
+  assert.ok(isAirlockError(error), String(error));
+  assert.ok(codes.length === 0 || codes.includes(error.code), `${error.code}: ${error.message}`);
+  assert.equal(error.exitCode, exitCode, error.message);
+  assert.deepEqual(await state(), before);
+  return error;
 }
 
 /** For `assert.rejects`: an error with this code. */

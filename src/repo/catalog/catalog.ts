@@ -8,7 +8,9 @@ import type { BlobStat, Digest } from '../blobs/blob-store.ts';
 import type { Artifact, Place, RepositoryKind } from './artifact.ts';
 import type { PackageRecord, PackageText, Provide } from './packages.ts';
 import type { Pulled } from './pulled.ts';
+import type { RememberedFile } from './remembered.ts';
 import type { RevisionHeader, RevisionLine } from './revision-log.ts';
+import type { SyncRecord } from './syncs.ts';
 
 export interface Repository {
   readonly name: string;
@@ -65,6 +67,12 @@ export interface RevisionChange {
    * be published once `prune` has taken the bytes.
    */
   readonly withdraw?: Iterable<string>;
+  /**
+   * Content to keep without publishing it, as `keepPulled` does, and keys under which to let go of it. Other than what was
+   * merely fetched, it is told of in the revision's file, so it outlives the catalog.
+   */
+  readonly hold?: Iterable<Pulled>;
+  readonly unhold?: Iterable<string>;
   /** The published revision that the change was made for: revision.moved if it is another one by now. */
   readonly base?: number;
 }
@@ -120,6 +128,12 @@ export interface CatalogTransaction {
   keepPulled(pulled: Pulled): Promise<void>;
   /** Lets go of what was fetched for a path. @returns false if there was nothing */
   dropPulled(path: string): Promise<boolean>;
+  /** Remembers what a path of an upstream site held, in place of what it held before. */
+  remember(file: RememberedFile): Promise<void>;
+  /** Forgets all paths of a site that begin with `prefix`. */
+  forgetRemembered(site: string, prefix: string): Promise<void>;
+  /** Keeps, or replaces, the record of a sync that began then. Only the newest of an upstream are kept. */
+  recordSync(sync: SyncRecord): Promise<void>;
   /** Ends a lease that this catalog took (see Catalog.lease). */
   release(digest: Digest): Promise<void>;
   /** As `Catalog.setMeta`, with the transaction. */
@@ -190,6 +204,11 @@ export interface Catalog {
   /** What the published packages of a repository provide under a name. */
   provides(repository: string, name: string): Promise<Provide[]>;
 
+  /** What a path of an upstream site held when it was last asked. */
+  remembered(site: string, path: string): Promise<RememberedFile | undefined>;
+  /** Syncs of an upstream, newest first. */
+  syncs(upstream: string, limit: number): Promise<SyncRecord[]>;
+
   /** What was fetched for a path and is kept. */
   pulled(path: string): Promise<Pulled | undefined>;
   /** All that was fetched and is kept, in order of paths, from after `after` on. */
@@ -213,6 +232,8 @@ export interface Catalog {
    * @returns the blob's record if it is here already; it then stays
    */
   lease(digest: Digest): Promise<BlobRecord | undefined>;
+  /** As `lease`, for many at once. @returns the records of those that are here already */
+  leaseAll(digests: readonly Digest[]): Promise<Map<Digest, BlobRecord>>;
   /**
    * Takes out of the catalog, and then hands to `remove`, blobs that no revision refers to: recorded, and where
    * anything referred to them withdrawn, at `before` or earlier. Never one under lease. `remove` runs while nobody

@@ -17,6 +17,14 @@ export interface PackageTexts {
 
 export type PackageText = keyof PackageTexts;
 
+/**
+ * The same as the catalog keeps it: `packTexts` makes it where the package was read, which may be a thread, so that these
+ * threads do the work and have little to hand over.
+ */
+export interface PackedTexts {
+  readonly packed: Readonly<Record<PackageText, Uint8Array>>;
+}
+
 /** One capability that a package has. */
 export interface Provide {
   /** A name, or the path of a file that other packages may require. */
@@ -29,7 +37,7 @@ export interface Provide {
 
 export interface PackageRecord {
   readonly digest: Digest;
-  readonly texts: PackageTexts;
+  readonly texts: PackedTexts;
   readonly provides: readonly Provide[];
 }
 
@@ -50,9 +58,9 @@ export async function recordPackages(
       .values({
         digest,
         recorded_at: now,
-        primary_xml: deflate(texts.primary),
-        filelists_xml: deflate(texts.filelists),
-        other_xml: deflate(texts.other),
+        primary_xml: texts.packed.primary,
+        filelists_xml: texts.packed.filelists,
+        other_xml: texts.packed.other,
       })
       .onConflict((oc) => oc.column('digest').doNothing())
       .executeTakeFirst();
@@ -121,14 +129,27 @@ export async function providesOf(db: Kysely<Database>, repository: string, name:
     .then((rows) => rows.map((row) => ({ ...row, flags: Number(row.flags) })));
 }
 
+/** Deflates texts for `recordPackages`. */
+export function packTexts({ primary, filelists, other }: PackageTexts): PackedTexts {
+  return { packed: { primary: deflate(primary), filelists: deflate(filelists), other: deflate(other) } };
+}
+
+/**
+ * Texts are short and there are many thousands: with buffers of the size that they need instead of the 16 KiB that zlib
+ * takes by default, much less memory waits to be tidied up. They mostly shrink to a quarter.
+ */
 function deflate(text: Buffer): Uint8Array {
-  return deflateRawSync(text, { level: 1 });
+  return new Uint8Array(deflateRawSync(text, { level: 1, chunkSize: chunkFor(text.length / 2) })); // its own buffer is larger
 }
 
 function inflate(bytes: Uint8Array): Buffer {
   try {
-    return inflateRawSync(bytes);
+    return inflateRawSync(bytes, { chunkSize: chunkFor(bytes.length * 5) });
   } catch (cause) {
     throw damaged('what it keeps of a package cannot be read', cause);
   }
+}
+
+function chunkFor(length: number): number {
+  return Math.min(64 * 1024, Math.max(512, Math.ceil(length)));
 }

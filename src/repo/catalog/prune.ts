@@ -9,6 +9,7 @@ import type { Digest } from '../blobs/blob-store.ts';
 import type { Catalog, Unreferenced } from './catalog.ts';
 import { forgetStrayPackages } from './packages.ts';
 import { pulledHolding } from './pulled.ts';
+import { rememberedHolding } from './remembered.ts';
 import { damaged, nextAfter } from './rows.ts';
 import type { BlobsTable, Database } from './schema.ts';
 
@@ -71,8 +72,8 @@ export async function* prune(
 }
 
 /**
- * Removes a blob that was let go of, if nothing holds it: no revision, however old, no path under which it is kept, no
- * slice, no lease. Nobody could publish it again, so no grace is due.
+ * Removes a blob that was let go of, if nothing holds it: no revision, however old, no path under which it is kept or
+ * remembered, no slice, no lease. Nobody could publish it again, so no grace is due.
  */
 export async function removeUnheld(
   parts: PruneParts,
@@ -105,6 +106,7 @@ export async function removeUnheld(
         ),
       )
       .where(({ not, exists }) => not(exists(pulledHolding(db))))
+      .where(({ not, exists }) => not(exists(rememberedHolding(db))))
       .where(({ not, exists }) => not(exists(slices(db))))
       .executeTakeFirst();
     if (row !== undefined) await doom(db, digest);
@@ -178,6 +180,7 @@ function unreferenced(
   return query
     .where('blobs.added_at', '<=', before)
     .where(({ not, exists }) => not(exists(pulledHolding(db))))
+    .where(({ not, exists }) => not(exists(rememberedHolding(db))))
     .where(({ not, exists, selectFrom }) =>
       not(
         exists(

@@ -1,9 +1,12 @@
 /**
- * What was fetched from elsewhere and is kept, by the path under which it is served. It belongs to no repository: it
- * can always be fetched again, has no revisions, and goes when its space is needed. But its bytes are blobs as all
- * others are, so they stand in the same catalog, and `prune` sees that they are held.
+ * What is kept and not published. Most of it was fetched from elsewhere, by the path under which it is served: it belongs to
+ * no repository, can always be fetched again, has no revisions, and goes when its space is needed. But its bytes are blobs as
+ * all others are, so they stand in the same catalog, and `prune` sees that they are held.
+ *
+ * What is held back from a repository on purpose stands here too, under keys that are no paths of a server. It never makes
+ * room, and the repository's revisions tell of it (`RevisionChange.hold`).
  */
-import { type Kysely, type Selectable, sql } from 'kysely';
+import { type ExpressionBuilder, type Kysely, type Selectable, sql } from 'kysely';
 import type { Digest } from '../blobs/blob-store.ts';
 import type { Json } from './artifact.ts';
 import { damaged } from './rows.ts';
@@ -11,7 +14,7 @@ import type { Database, PulledTable } from './schema.ts';
 
 /** One kept content. */
 export interface Pulled {
-  /** `upstreams/ssr/6.3/x.iso`, `repos/images/6.3/x.iso`. A key, never a file's path. */
+  /** `upstreams/ssr/6.3/x.iso`, `repos/images/6.3/x.iso`, `held-policies/app@3`. A key, never a file's path. */
   readonly path: string;
   readonly digest: Digest;
   /** Bytes. */
@@ -42,17 +45,25 @@ export async function pulledPage(
   return rows.map(toPulled);
 }
 
-/** Those that nobody used for longest, first. Reads all of them. */
+/** Of what a server serves from here, those that nobody used for longest, first. Reads all of them. */
 export async function leastUsed(db: Kysely<Database>, limit: number): Promise<Pulled[]> {
-  const rows = await db.selectFrom('pulled').selectAll().orderBy('used_at').orderBy('path').limit(limit).execute();
+  const rows = await db
+    .selectFrom('pulled')
+    .selectAll()
+    .where(isServed)
+    .orderBy('used_at')
+    .orderBy('path')
+    .limit(limit)
+    .execute();
   return rows.map(toPulled);
 }
 
-/** Of all, each path counted. */
+/** Of all that a server serves from here, each path counted. */
 export async function pulledTotals(db: Kysely<Database>): Promise<{ files: number; bytes: number }> {
   const row = await db
     .selectFrom('pulled')
     .select(({ fn }) => [fn.countAll().as('files'), fn.sum('size').as('bytes')])
+    .where(isServed)
     .executeTakeFirstOrThrow();
   return { files: Number(row.files), bytes: Number(row.bytes ?? 0) };
 }
@@ -76,6 +87,12 @@ export async function dropPulled(db: Kysely<Database>, path: string): Promise<bo
 /** For queries over `blobs`: rows of those that are kept here. */
 export function pulledHolding(db: Kysely<Database>) {
   return db.selectFrom('pulled').select('pulled.path').where('pulled.digest', '=', sql.ref<string>('blobs.digest'));
+}
+
+/** Paths below `upstreams/` and `repos/`, and lists of folders: `0` is the character after `/`. */
+function isServed({ and, eb, or }: ExpressionBuilder<Database, 'pulled'>) {
+  const below = (folder: string) => and([eb('path', '>', `${folder}/`), eb('path', '<', `${folder}0`)]);
+  return or([below('upstreams'), below('repos'), below('listings')]);
 }
 
 function toPulled(row: Selectable<PulledTable>): Pulled {

@@ -20,7 +20,7 @@ import { AirlockError, about, isAirlockError, systemCode } from '../../errors.ts
 import { limits } from '../../limits.ts';
 import type { Digest } from '../blobs/blob-store.ts';
 import { asSpaceError, makeDirectorySync, syncDirectorySync } from '../blobs/durable.ts';
-import type { Artifact, RepositoryKind } from './artifact.ts';
+import type { Artifact, Json, RepositoryKind } from './artifact.ts';
 import { isRepositoryName } from './names.ts';
 
 export interface RevisionHeader {
@@ -39,7 +39,18 @@ export type RevisionLine =
   | { readonly put: string; readonly artifact: Artifact }
   | { readonly remove: string }
   /** Every entry that an earlier revision of this repository had, and that held this digest, no longer holds it. */
-  | { readonly withdraw: Digest };
+  | { readonly withdraw: Digest }
+  /** Content that is kept and not published, under a key of its own (pulled.ts). */
+  | { readonly hold: string; readonly content: HeldContent }
+  | { readonly unhold: string };
+
+export interface HeldContent {
+  readonly digest: Digest;
+  readonly size: number;
+  /** Milliseconds since the epoch. */
+  readonly usedAt: number;
+  readonly facts: { readonly [key: string]: Json };
+}
 
 /** One revision being written. Lines go to disk as they come. */
 export interface RevisionFile {

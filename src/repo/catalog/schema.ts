@@ -19,6 +19,8 @@ export interface Database {
   packages: PackagesTable;
   provides: ProvidesTable;
   pulled: PulledTable;
+  remembered: RememberedTable;
+  syncs: SyncsTable;
   meta: MetaTable;
 }
 
@@ -118,6 +120,28 @@ export interface PulledTable {
   used_at: number;
   /** As JSON. */
   facts: string;
+}
+
+/** What paths of upstream sites held when they were last asked (remembered.ts). */
+export interface RememberedTable {
+  site: string;
+  path: string;
+  etag: string | null;
+  modified_at: number | null;
+  size: number;
+  digest: string;
+  /** 1: the bytes stay as long as the row; 0: they do not. */
+  held: number;
+  listed: string | null;
+}
+
+/** When upstreams were mirrored, and what came of it (syncs.ts). */
+export interface SyncsTable {
+  upstream: string;
+  started_at: number;
+  ended_at: number | null;
+  /** As JSON. */
+  report: string;
 }
 
 export interface MetaTable {
@@ -273,11 +297,38 @@ const pulled = (string: RawBuilder<unknown>): Migration => ({
   },
 });
 
+const mirrored = (string: RawBuilder<unknown>): Migration => ({
+  async up(db: Kysely<unknown>): Promise<void> {
+    await db.schema
+      .createTable('remembered')
+      .addColumn('site', string, (c) => c.notNull())
+      .addColumn('path', string, (c) => c.notNull())
+      .addColumn('etag', string)
+      .addColumn('modified_at', 'bigint')
+      .addColumn('size', 'bigint', (c) => c.notNull())
+      .addColumn('digest', string, (c) => c.notNull())
+      .addColumn('held', 'bigint', (c) => c.notNull())
+      .addColumn('listed', string)
+      .addPrimaryKeyConstraint('remembered_key', ['site', 'path'])
+      .execute();
+    await db.schema.createIndex('remembered_by_digest').on('remembered').columns(['digest', 'held']).execute();
+    await db.schema
+      .createTable('syncs')
+      .addColumn('upstream', string, (c) => c.notNull())
+      .addColumn('started_at', 'bigint', (c) => c.notNull())
+      .addColumn('ended_at', 'bigint')
+      .addColumn('report', string, (c) => c.notNull())
+      .addPrimaryKeyConstraint('syncs_key', ['upstream', 'started_at'])
+      .execute();
+  },
+});
+
 /** In order of their names; one that was released is never changed. */
 export function migrations(string: RawBuilder<unknown>): Record<string, Migration> {
   return {
     '0001-initial': initial(string),
     '0002-packages': packages(string),
     '0003-pulled': pulled(string),
+    '0004-mirrored': mirrored(string),
   };
 }

@@ -31,6 +31,7 @@ import {
 } from './packages.ts';
 import { type PruneOptions, prune, removeUnheld, stranded } from './prune.ts';
 import { leastUsed, type Pulled, pulledAt, pulledPage, pulledTotals } from './pulled.ts';
+import { type RememberedFile, rememberedAt } from './remembered.ts';
 import {
   olderThanLog,
   type PendingRevision,
@@ -58,6 +59,7 @@ import {
 } from './rows.ts';
 import type { Database } from './schema.ts';
 import { NO_LOG, SqlTransaction, setMeta } from './sql-transaction.ts';
+import { type SyncRecord, syncsOf } from './syncs.ts';
 
 export interface SqlCatalogParts {
   /** Queries outside of transactions. */
@@ -333,6 +335,14 @@ export class SqlCatalog implements Catalog {
     return providesOf(this.#db, repository, name);
   }
 
+  remembered(site: string, path: string): Promise<RememberedFile | undefined> {
+    return isText(path) ? rememberedAt(this.#db, site, path) : Promise.resolve(undefined);
+  }
+
+  syncs(upstream: string, limit: number): Promise<SyncRecord[]> {
+    return syncsOf(this.#db, upstream, limit);
+  }
+
   pulled(path: string): Promise<Pulled | undefined> {
     return isText(path) ? pulledAt(this.#db, path) : Promise.resolve(undefined);
   }
@@ -362,16 +372,25 @@ export class SqlCatalog implements Catalog {
     return { blobs: Number(row.blobs), bytes: Number(row.bytes ?? 0) };
   }
 
-  lease(digest: Digest): Promise<BlobRecord | undefined> {
+  async lease(digest: Digest): Promise<BlobRecord | undefined> {
+    return (await this.leaseAll([digest])).get(digest);
+  }
+
+  leaseAll(digests: readonly Digest[]): Promise<Map<Digest, BlobRecord>> {
     const expires = this.#parts.now() + LEASE_MS;
     return this.#parts.write.transaction().execute(async (db) => {
-      await db
-        .insertInto('leases')
-        .values({ digest, holder: this.#holder, expires_at: expires })
-        .onConflict((oc) => oc.columns(['digest', 'holder']).doUpdateSet({ expires_at: expires }))
-        .execute();
-      await db.deleteFrom('doomed').where('digest', '=', digest).execute();
-      return blobRecord(db, digest);
+      const here = new Map<Digest, BlobRecord>();
+      for (const digest of digests) {
+        await db
+          .insertInto('leases')
+          .values({ digest, holder: this.#holder, expires_at: expires })
+          .onConflict((oc) => oc.columns(['digest', 'holder']).doUpdateSet({ expires_at: expires }))
+          .execute();
+        await db.deleteFrom('doomed').where('digest', '=', digest).execute();
+        const record = await blobRecord(db, digest);
+        if (record !== undefined) here.set(digest, record);
+      }
+      return here;
     });
   }
 

@@ -2,6 +2,7 @@
  * A change of the catalog: publishing, and what goes with it. All or nothing.
  */
 import { createHash, randomBytes } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import type { Kysely, Transaction } from 'kysely';
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
@@ -9,8 +10,10 @@ import type { BlobStat, Digest } from '../blobs/blob-store.ts';
 import type { Artifact, Place, RepositoryKind } from './artifact.ts';
 import type { BlobRecord, CatalogTransaction, Entry, Repository, RevisionChange } from './catalog.ts';
 import { repositoryName, repositoryPath, splitPath } from './names.ts';
-import { dropPulled, keepPulled, type Pulled } from './pulled.ts';
+import { dropPulled, keepPulled, type Pulled, pulledAt } from './pulled.ts';
+import { forgetRemembered, type RememberedFile, remember } from './remembered.ts';
 import {
+  type HeldContent,
   type RevisionFile,
   type RevisionHeader,
   type RevisionLine,
@@ -31,6 +34,7 @@ import {
   toRepository,
 } from './rows.ts';
 import type { Database } from './schema.ts';
+import { recordSync, type SyncRecord } from './syncs.ts';
 
 /** For what is being read from the log itself. */
 export const NO_LOG: Pick<RevisionLog, 'begin'> = {
@@ -133,6 +137,18 @@ export class SqlTransaction implements CatalogTransaction {
     return dropPulled(this.#db, path);
   }
 
+  remember(file: RememberedFile): Promise<void> {
+    return remember(this.#db, file);
+  }
+
+  forgetRemembered(site: string, prefix: string): Promise<void> {
+    return forgetRemembered(this.#db, site, prefix);
+  }
+
+  recordSync(sync: SyncRecord): Promise<void> {
+    return recordSync(this.#db, sync);
+  }
+
   async release(digest: Digest): Promise<void> {
     await this.#db.deleteFrom('leases').where('digest', '=', digest).where('holder', '=', this.#holder).execute();
   }
@@ -153,6 +169,8 @@ export class SqlTransaction implements CatalogTransaction {
       for (const { path, artifact, replace = false } of change.put ?? []) {
         if (!(await this.#put(revision, path, artifact, replace))) conflicts.push(path);
       }
+      for (const held of change.hold ?? []) await this.#hold(revision, held);
+      for (const path of change.unhold ?? []) await this.#unhold(revision, path);
       if (conflicts.length > 0) throw pathConflict(name, conflicts);
     });
   }
@@ -181,10 +199,34 @@ export class SqlTransaction implements CatalogTransaction {
           await this.#restoreSlice(line.artifact);
           await this.#replaceEntry(revision, line.put, line.artifact);
         } else if ('remove' in line) await this.#remove(revision, line.remove);
-        else await this.#withdraw(revision, line.withdraw);
+        else if ('withdraw' in line) await this.#withdraw(revision, line.withdraw);
+        else if ('hold' in line) await this.#restoreHeld(revision, line.hold, line.content);
+        else await this.#unhold(revision, line.unhold);
       }
       revision.mayBeEmpty = true; // the log has it
     });
+  }
+
+  /** What is held already as it is told is left alone. */
+  async #hold(revision: OpenRevision, { path, digest, size, usedAt, facts }: Pulled): Promise<void> {
+    const known = await pulledAt(this.#db, path);
+    if (known?.digest === digest && isDeepStrictEqual(known.facts, facts)) return;
+    if ((await blobRecord(this.#db, digest)) === undefined) throw notStored(path, digest);
+    await keepPulled(this.#db, { path, digest, size, usedAt, facts });
+    revision.file.add({ hold: path, content: { digest, size, usedAt: usedAt.getTime(), facts } });
+    revision.mayBeEmpty = true; // of paths
+  }
+
+  async #unhold(revision: OpenRevision, path: string): Promise<void> {
+    if (!(await dropPulled(this.#db, path))) return;
+    revision.file.add({ unhold: path });
+    revision.mayBeEmpty = true;
+  }
+
+  /** Bytes that are gone were let go of later. */
+  async #restoreHeld(revision: OpenRevision, path: string, { usedAt, ...content }: HeldContent): Promise<void> {
+    if ((await blobRecord(this.#db, content.digest)) === undefined) return;
+    await this.#hold(revision, { path, usedAt: new Date(usedAt), ...content });
   }
 
   /** A package inside an image that is here is here too, unproven. */
@@ -355,11 +397,7 @@ export class SqlTransaction implements CatalogTransaction {
   }
 
   async #requireBlob(artifact: Artifact): Promise<void> {
-    if ((await blobRecord(this.#db, artifact.digest)) !== undefined) return;
-    throw new AirlockError(
-      'blob.missing',
-      `The bytes of ${artifact.name} (${artifact.digest}) are not stored, so it cannot be published. Import it again.`,
-    );
+    if ((await blobRecord(this.#db, artifact.digest)) === undefined) throw notStored(artifact.name, artifact.digest);
   }
 
   async #requireComplete(repository: string, number: number): Promise<void> {
@@ -468,6 +506,13 @@ interface OpenRevision {
   put: number;
   removed: number;
   mayBeEmpty: boolean;
+}
+
+function notStored(name: string, digest: Digest): AirlockError {
+  return new AirlockError(
+    'blob.missing',
+    `The bytes of ${name} (${digest}) are not stored, so it cannot be published. Import it again.`,
+  );
 }
 
 function moved(repository: string, base: number): AirlockError {

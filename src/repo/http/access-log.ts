@@ -78,9 +78,10 @@ export class AccessLog {
   }
 }
 
-/** The part of a line that is the same for all answers with the same content. */
-export function outcomeOf(url: string, status: number, bytes: number): string {
-  return `,"path":${JSON.stringify(shorten(url))},"status":${status},"bytes":${bytes}`;
+/** The part of a line that is the same for all answers with the same content. @param cache as LoggedRequest has it */
+export function outcomeOf(url: string, status: number, bytes: number, cache?: string): string {
+  const how = cache === undefined ? '' : `,"cache":${JSON.stringify(cache)}`;
+  return `,"path":${JSON.stringify(shorten(url))},"status":${status},"bytes":${bytes}${how}`;
 }
 
 function shorten(url: string): string {

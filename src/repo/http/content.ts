@@ -22,19 +22,25 @@ export function answerAtOnce(source: ArtifactSource, path: string, exchange: Exc
   const { request, response } = exchange;
   if (/[%?#\\]/.test(path) || hasConditions(request.headers)) return false;
   const artifact = source.peek?.(path);
-  if (artifact?.body === undefined || artifact.headers !== undefined) return false;
+  if (artifact?.body === undefined) return false;
+  const { facts, headers = [] } = artifact;
   exchange.kind = 'content';
-  response.writeHead(200, contentHeaders(artifact.facts).whole);
+  exchange.cache = headers[3]; // Cache-Status
+  response.writeHead(
+    200,
+    headers.length === 0 ? contentHeaders(facts).whole : [...contentHeaders(facts).whole, ...headers],
+  );
   sendFromMemory(exchange, artifact.body);
   return true;
 }
 
-/** Fields that ask for more than the plain content, or bring a body. */
+/** Fields that ask for more than the plain content, or for what is current, or bring a body. */
 function hasConditions(headers: IncomingHttpHeaders): boolean {
   return (
     headers['content-length'] !== undefined ||
     headers['transfer-encoding'] !== undefined ||
     headers.range !== undefined ||
+    headers['cache-control'] !== undefined ||
     headers['if-none-match'] !== undefined ||
     headers['if-modified-since'] !== undefined ||
     headers['if-match'] !== undefined ||
@@ -64,6 +70,7 @@ export async function answerContent(
   const options = {
     signal: gone.signal,
     factsOnly: isHead,
+    client: exchange.remote,
     ...(range === undefined ? {} : { range }),
     ...(cacheControl === undefined ? {} : { cacheControl }),
     ...(via === undefined ? {} : { via }),

@@ -32,6 +32,7 @@ const OWN_FAULTS: Partial<Record<ErrorCode, string>> = {
     'The source of this file leads to an address that this server must not reach. Its log says which.',
   'upstream.unusable':
     'What the source sent is not the file that was asked for, so it was thrown away. The log says why.',
+  'upstream.signature': 'What vouches for this file bears a wrong signature, so it is not served. The log says which.',
   'upstream.changed': 'The file changed at its source while it was being fetched. Ask again.',
   'proxy.not-cached': 'This file is not kept here, and the request forbids to fetch it.',
   'http.draining': 'This server is about to stop. Ask again, or ask another one.',

@@ -18,7 +18,7 @@ import { type PlainRequest, plainRequest } from './plain-request.ts';
 import type { Traffic } from './traffic.ts';
 
 export interface FrontParts {
-  /** What is under `/repos/`. */
+  /** By paths of plain requests. */
   readonly source: Required<ArtifactSource>;
   readonly limits: HttpLimits;
   readonly traffic: Traffic;
@@ -56,6 +56,7 @@ export class Front {
   readonly #parts: FrontParts;
   readonly #guests = new Map<Socket, Guest>();
   readonly #answers = new WeakMap<ArtifactFacts, ReadyAnswers>();
+  readonly #lines = new WeakMap<readonly string[], string>();
   #isDraining = false;
   #dateLines = '';
   #dateUntil = 0;
@@ -64,14 +65,14 @@ export class Front {
     this.#parts = parts;
   }
 
-  /** Puts the front before a server that does not listen yet. */
-  attach(server: Server): void {
-    const serve = server.listeners('connection');
-    server.removeAllListeners('connection');
+  /** Puts the front before a server that does not listen yet. @param arrival the event with which it gets its connections */
+  attach(server: Server, arrival: 'connection' | 'secureConnection' = 'connection'): void {
+    const serve = server.listeners(arrival);
+    server.removeAllListeners(arrival);
     const handOver = (socket: Socket) => {
       for (const listener of serve) listener.call(server, socket);
     };
-    server.on('connection', (socket) => this.#receive(socket, handOver));
+    server.on(arrival, (socket: Socket) => this.#receive(socket, handOver));
     const { headersTimeout, keepAliveTimeout } = this.#parts.limits;
     const sweep = setInterval(() => this.#sweep(), Math.min(SWEEP, headersTimeout / 4, keepAliveTimeout / 4)).unref();
     server.on('close', () => clearInterval(sweep));
@@ -134,11 +135,12 @@ export class Front {
     const hot = this.#parts.source.peek(path);
     if (!isHot(hot)) return false;
     const { facts, body } = hot;
-    const { whole, notModified } = this.#answersOf(path, facts, body.bytes.length);
+    const { whole, notModified } = this.#answersOf(path, hot);
     const isSame = conditions !== undefined && evaluateConditions(conditions, facts) === 'not-modified';
     const answer = isSame ? notModified : whole;
-    if (isSame) socket.write(answer.head + this.#dates(), 'latin1');
-    else write(socket, answer.head + this.#dates(), body);
+    const head = answer.head + this.#more(hot.headers) + this.#dates();
+    if (isSame) socket.write(head, 'latin1');
+    else write(socket, head, body);
     if (socket.writableLength > 0) this.#await(socket, body);
     this.#note(guest, answer, { status: isSame ? 304 : 200, bytes: isSame ? 0 : body.bytes.length, started });
     return true;
@@ -176,18 +178,30 @@ export class Front {
     });
   }
 
-  #answersOf(path: string, facts: ArtifactFacts, bytes: number): ReadyAnswers {
+  #answersOf(path: string, { facts, headers, body }: HotArtifact): ReadyAnswers {
     let answers = this.#answers.get(facts);
     if (answers === undefined) {
       const { whole, notModified } = contentHeaders(facts);
-      const url = `/repos/${path}`;
+      const url = path.startsWith('/') ? path : `/repos/${path}`;
+      const cache = headers?.[3]; // Cache-Status
       answers = {
-        whole: { head: headOf('200 OK', whole), outcome: outcomeOf(url, 200, bytes) },
-        notModified: { head: headOf('304 Not Modified', notModified), outcome: outcomeOf(url, 304, 0) },
+        whole: { head: headOf('200 OK', whole), outcome: outcomeOf(url, 200, body.bytes.length, cache) },
+        notModified: { head: headOf('304 Not Modified', notModified), outcome: outcomeOf(url, 304, 0, cache) },
       };
       this.#answers.set(facts, answers);
     }
     return answers;
+  }
+
+  /** Fields that the source adds, made once for as long as they are the same. */
+  #more(headers: readonly string[] | undefined): string {
+    if (headers === undefined) return '';
+    let lines = this.#lines.get(headers);
+    if (lines === undefined) {
+      lines = linesOf(headers);
+      this.#lines.set(headers, lines);
+    }
+    return lines;
   }
 
   /** The fields that change with time, and the end of the head. */
@@ -211,20 +225,24 @@ export class Front {
 
 /** Checked as writeHead would, though once for each file only. */
 function headOf(status: string, fields: readonly string[]): string {
-  let head = `HTTP/1.1 ${status}\r\n`;
+  return `HTTP/1.1 ${status}\r\n${linesOf(fields)}`;
+}
+
+function linesOf(fields: readonly string[]): string {
+  let lines = '';
   for (let at = 0; at < fields.length; at += 2) {
     const [name = '', value = ''] = fields.slice(at, at + 2);
     validateHeaderValue(name, value);
-    head += `${name}: ${value}\r\n`;
+    lines += `${name}: ${value}\r\n`;
   }
-  return head;
+  return lines;
 }
 
-/** Content in memory, with no header fields but its own. */
+/** Content in memory. */
 type HotArtifact = OpenArtifact & { readonly body: MemoryBody };
 
 function isHot(artifact: OpenArtifact | undefined): artifact is HotArtifact {
-  return artifact?.body !== undefined && artifact.headers === undefined;
+  return artifact?.body !== undefined;
 }
 
 /** One write where it can be. */

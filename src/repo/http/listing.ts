@@ -25,14 +25,25 @@ interface Page {
   readonly items: readonly FolderItem[];
 }
 
-interface Format {
+export interface Format {
   readonly mediaType: string;
   readonly head: (title: string, repository: Repository | undefined) => string;
   readonly item: (item: ListedItem, isFirst: boolean) => string;
   readonly tail: string;
 }
 
-type ListedItem = FolderItem | { readonly type: 'repository'; readonly repository: Repository };
+/** An item of a listing, as JSON shows it. */
+export type ListedItem =
+  | { readonly type: 'repository'; readonly name: string; readonly kind: string; readonly revision: number }
+  | { readonly type: 'folder'; readonly name: string }
+  | {
+      readonly type: 'file';
+      readonly name: string;
+      readonly size: number;
+      readonly digest: string;
+      readonly modified: Date;
+      readonly verification: string;
+    };
 
 /** Whether a repository has this folder. @param folder `''` for the top, else `6.3/` */
 export async function hasFolder(catalog: Catalog, repository: string, folder: string): Promise<boolean> {
@@ -47,7 +58,7 @@ export async function answerRepositories(catalog: Catalog, exchange: Exchange, q
   const state = repositories.map(({ name, published }) => `${name} ${published}`).join();
   const etag = `W/"repos-${createHash('sha256').update(state).digest('base64url')}"`;
   if (answerUnchanged(exchange, etag, format)) return;
-  const items = repositories.map((repository, index) => format.item({ type: 'repository', repository }, index === 0));
+  const items = repositories.map((repository, index) => format.item(listedRepository(repository), index === 0));
   sendText(exchange, 200, format.head('repos', undefined) + items.join('') + format.tail, headersOf(etag, format));
 }
 
@@ -118,6 +129,24 @@ async function readFirstPage(catalog: Catalog, name: string, folder: string): Pr
   throw changing(name);
 }
 
+/**
+ * A folder of the published revision, its items as they come.
+ * @returns undefined if there is no such folder; the iteration throws interrupted if another revision was published meanwhile
+ */
+export async function readFolder(
+  catalog: Catalog,
+  name: string,
+  folder: string,
+): Promise<{ repository: Repository; items: AsyncIterable<ListedItem> } | undefined> {
+  const first = await readFirstPage(catalog, name, folder);
+  if (first === undefined) return undefined;
+  const items = async function* () {
+    yield* first.items.map(listed);
+    for await (const page of furtherPages(catalog, first, folder)) yield* page.items.map(listed);
+  };
+  return { repository: first.repository, items: items() };
+}
+
 /** The pages after the first, of the same revision. @throws interrupted if another one was published meanwhile */
 async function* furtherPages(catalog: Catalog, first: Page, folder: string): AsyncGenerator<Page> {
   const { name, published } = first.repository;
@@ -139,14 +168,15 @@ function changing(name: string): AirlockError {
   return new AirlockError('interrupted', `${name} changed while its listing was being read. Ask again.`);
 }
 
-function chooseFormat(request: IncomingMessage, query: string): Format {
+export function chooseFormat(request: IncomingMessage, query: string): Format {
   const wanted = new URLSearchParams(query).get('format');
   const type =
     wanted === 'json' ? 'application/json' : negotiate(request.headers.accept, ['text/html', 'application/json']);
   return type === 'application/json' ? JSON_FORMAT : HTML_FORMAT;
 }
 
-function headersOf(etag: string, { mediaType }: Format): string[] {
+/** Names and values in turn. */
+export function headersOf(etag: string, { mediaType }: Format): string[] {
   return [
     'Content-Type',
     `${mediaType}; charset=utf-8`,
@@ -161,7 +191,8 @@ function headersOf(etag: string, { mediaType }: Format): string[] {
   ];
 }
 
-function answerUnchanged({ request, response }: Exchange, etag: string, format: Format): boolean {
+/** Answers 304 where the client has this already. */
+export function answerUnchanged({ request, response }: Exchange, etag: string, format: Format): boolean {
   const verdict = evaluateConditions(request.headers, { etag, modified: null, freshness: 'revalidate' });
   if (verdict !== 'not-modified') return false;
   response.writeHead(304, headersOf(etag, format).slice(2));
@@ -170,7 +201,7 @@ function answerUnchanged({ request, response }: Exchange, etag: string, format: 
 }
 
 function renderItems(items: readonly FolderItem[], format: Format, isStart: boolean): string {
-  return items.map((item, index) => format.item(item, isStart && index === 0)).join('');
+  return items.map((item, index) => format.item(listed(item), isStart && index === 0)).join('');
 }
 
 const HTML_FORMAT: Format = {
@@ -180,9 +211,8 @@ const HTML_FORMAT: Format = {
     return `<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="robots" content="noindex"><title>${heading}</title></head>\n<body><h1>${heading}</h1>\n<pre>Name    Last modified      Size</pre><hr>\n<pre><a href="../">../</a>\n`;
   },
   item: (item) => {
-    if (item.type === 'repository') return htmlLine(`${item.repository.name}/`, '-', '-');
-    if (item.type === 'folder') return htmlLine(`${item.name}/`, '-', '-');
-    return htmlLine(item.name, listingDate(item.entry.modified), listingSize(item.entry.artifact.size));
+    if (item.type !== 'file') return htmlLine(`${item.name}/`, '-', '-');
+    return htmlLine(item.name, listingDate(item.modified), listingSize(item.size));
   },
   tail: '</pre><hr></body></html>\n',
 };
@@ -215,15 +245,15 @@ const JSON_FORMAT: Format = {
     const facts = repository === undefined ? {} : { repository: repository.name, revision: repository.published };
     return `${JSON.stringify({ path: `${title}/`, ...facts }).slice(0, -1)},"items":[`;
   },
-  item: (item, isFirst) => `${isFirst ? '' : ','}\n${JSON.stringify(jsonItem(item))}`,
+  item: (item, isFirst) => `${isFirst ? '' : ','}\n${JSON.stringify(item)}`,
   tail: '\n]}\n',
 };
 
-function jsonItem(item: ListedItem): object {
-  if (item.type === 'repository') {
-    const { name, kind, published } = item.repository;
-    return { type: 'repository', name, kind, revision: published };
-  }
+export function listedRepository({ name, kind, published }: Repository): ListedItem {
+  return { type: 'repository', name, kind, revision: published };
+}
+
+function listed(item: FolderItem): ListedItem {
   if (item.type === 'folder') return item;
   const { artifact, modified } = item.entry;
   const { digest, size, verification } = artifact;

@@ -85,10 +85,10 @@ function explain(error: unknown, host: string, port: number): unknown {
 }
 
 /** The address as people on this machine can open it. */
-export function urlOf(host: string, port: number): string {
+export function urlOf(scheme: 'http' | 'https', host: string, port: number): string {
   const isAny = host === '0.0.0.0' || host === '::';
   const name = isAny ? os.hostname() : host;
-  return `http://${name.includes(':') ? `[${name}]` : name}:${port}`;
+  return `${scheme}://${name.includes(':') ? `[${name}]` : name}:${port}`;
 }
 
 /** How often connections that fell idle during a drain are closed, milliseconds. */

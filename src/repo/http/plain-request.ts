@@ -1,13 +1,13 @@
 /**
- * Requests that can be understood at a glance: the whole head of one GET of a file below `/repos/`, nothing before
- * or after it, and no header field that could change the answer or bring a body, but for a question whether the file is
+ * Requests that can be understood at a glance: the whole head of one GET of a file below `/repos/` or `/upstreams/`, nothing
+ * before or after it, and no header field that could change the answer or bring a body, but for a question whether the file is
  * still the same.
  */
 import type { IncomingHttpHeaders } from 'node:http';
 
 /** What a plain request asks for. */
 export interface PlainRequest {
-  /** Below `/repos/`. */
+  /** Below `/repos/`; of `/upstreams/…` the whole of it. */
   readonly path: string;
   /** Undefined where there are none. */
   readonly conditions: PlainConditions | undefined;
@@ -24,7 +24,7 @@ const VALUE = '[\\t\\x20-\\x7e]*';
 const NAMES = 'User-Agent|Accept|Accept-Encoding|Accept-Language|If-None-Match|If-Modified-Since';
 const FIELD = `(?i:(?:${NAMES}): ?${VALUE}|Connection: ?keep-alive)\\r\\n`;
 const HEAD = new RegExp(
-  `^GET /repos/(${PATH}) HTTP/1\\.1\\r\\n(?:${FIELD}){0,8}(?i:Host): ?[\\x21-\\x7e]+\\r\\n(?:${FIELD}){0,8}\\r\\n$`,
+  `^GET (?:/repos/(${PATH})|(/upstreams/${PATH})) HTTP/1\\.1\\r\\n(?:${FIELD}){0,8}(?i:Host): ?[\\x21-\\x7e]+\\r\\n(?:${FIELD}){0,8}\\r\\n$`,
 );
 const CONDITION = /\r\n(if-none-match|if-modified-since): ?([^\r]*)/gi;
 
@@ -32,7 +32,8 @@ const CONDITION = /\r\n(if-none-match|if-modified-since): ?([^\r]*)/gi;
 export function plainRequest(chunk: Buffer): PlainRequest | undefined {
   if (chunk.length > MOST || chunk[0] !== 0x47) return undefined;
   const text = chunk.toString('latin1');
-  const path = HEAD.exec(text)?.[1];
+  const match = HEAD.exec(text);
+  const path = match?.[1] ?? match?.[2];
   if (path === undefined) return undefined;
   if (!/\r\nif-/i.test(text)) return { path, conditions: undefined };
   const conditions: Record<string, string> = {};

@@ -9,6 +9,7 @@ import type { BufferPool } from './buffer-pool.ts';
 import { answerContent } from './content.ts';
 import { type Exchange, sendText } from './exchange.ts';
 import { answerFolder, answerRepositories, hasFolder } from './listing.ts';
+import { answerMerged } from './merged-listing.ts';
 import { answerRepoFile } from './repo-file.ts';
 import { encodeSegment, parsePath } from './request-path.ts';
 
@@ -39,11 +40,10 @@ export async function answerRepos(
   const isFetched = async () => beyond !== undefined && (await answerBeyond({ beyond, pool }, exchange, path));
   if (parsed.isFolder) {
     exchange.kind = 'listing';
-    const isEmpty = repository === undefined && beyond !== undefined && (await catalog.repositories()).length === 0;
-    if (isEmpty && (await isFetched().catch(() => false))) return;
+    if (beyond !== undefined && (await answerMerged({ catalog, beyond }, exchange, { repository, folder }, query)))
+      return;
     if (repository === undefined) await answerRepositories(catalog, exchange, query);
-    else if (!(await answerFolder(catalog, repository, folder, exchange, query)) && !(await isFetched()))
-      throw notFound();
+    else if (!(await answerFolder(catalog, repository, folder, exchange, query))) throw notFound();
     return;
   }
   if (repository === undefined) {

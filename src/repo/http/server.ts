@@ -1,6 +1,7 @@
 /**
  * The HTTP server of a conductor: repositories under `/repos/`, the API, health and metrics. Read only.
  */
+import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders, RequestListener, ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { AirlockError } from '../../errors.ts';
@@ -16,6 +17,7 @@ import { answerAtOnce, isSent } from './content.ts';
 import { ALLOW, answerError } from './error-answer.ts';
 import type { Exchange } from './exchange.ts';
 import { Front } from './front.ts';
+import { HotSource } from './hot-source.ts';
 import { type Logger, logFailure, logTrust } from './logger.ts';
 import { MemoryCache } from './memory-cache.ts';
 import { createMetrics } from './metrics.ts';
@@ -29,9 +31,13 @@ import {
   startListening,
   urlOf,
 } from './node-server.ts';
+import type { ApiRoute } from './openapi.ts';
 import { PublishedSource } from './published-source.ts';
+import { ReplicaApi } from './replica.ts';
 import { answerRepos } from './repositories.ts';
 import { splitTarget } from './request-path.ts';
+import type { TlsMaterial } from './tls.ts';
+import { TlsServer } from './tls-server.ts';
 import { Traffic } from './traffic.ts';
 
 export interface HttpServerOptions {
@@ -42,12 +48,18 @@ export interface HttpServerOptions {
   readonly logger: Logger;
   /** Gets one line of JSON for each request; without it there are none. */
   readonly accessLog?: LineSink;
+  /** Without it, plain HTTP. */
+  readonly tls?: TlsMaterial;
   /** Port 0: any that is free. */
   readonly listen: { readonly host: string; readonly port: number };
   /** Bytes of small hot files kept in memory; 0: none. */
   readonly memoryCache: number;
   /** What is fetched from others. Without it, this server has only what is in its repositories. */
   readonly beyond?: Beyond;
+  /** Further ones of the API. */
+  readonly routes?: readonly ApiRoute[];
+  /** A name of this process that no other has, for its HA twin. */
+  readonly instance?: string;
   /** In place of those of limits.http. */
   readonly limits?: Partial<HttpLimits>;
 }
@@ -56,6 +68,8 @@ export interface RunningServer {
   /** `http://127.0.0.1:8480` */
   readonly url: string;
   readonly port: number;
+  /** Over TLS: with this from the next connection on. Those that are there go on. */
+  readonly renewTls?: (tls: TlsMaterial) => void;
   /**
    * Stops: no new connections, idle ones closed, answers under way finished for up to limits.http.drainTimeout, then
    * cut. May be called twice. Catalog and blobs stay open: they are the caller's.
@@ -68,11 +82,15 @@ export interface RunningServer {
  * @throws server.address-in-use, usage.invalid if the address is not one of this machine's or not allowed
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<RunningServer> {
-  const { catalog, blobs, logger, listen } = options;
+  const { catalog, blobs, logger, listen, tls } = options;
   const trusted = options.trusted ?? new TrustedBlobs({ catalog, blobs, onEvent: (event) => logTrust(logger, event) });
   const parts = assemble(options, trusted);
   const { limits, state } = parts;
-  const server = createServer(serverOptions(limits), createListener(parts));
+  const listener = createListener(parts);
+  const secure =
+    tls &&
+    new TlsServer({ server: serverOptions(limits), tls, handshakeTimeout: limits.headersTimeout, logger }, listener);
+  const server = secure?.server ?? createServer(serverOptions(limits), listener);
   applyLimits(server, limits);
   const { beyond } = options;
   if (beyond !== undefined) {
@@ -80,14 +98,16 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Runni
       .removeAllListeners('connect')
       .on('connect', (request, socket: Socket, head) => beyond.tunnel(request, socket, head));
   }
-  const front = new Front(parts);
-  front.attach(server);
+  const front = new Front({ ...parts, source: parts.hot });
+  front.attach(server, secure === undefined ? 'connection' : 'secureConnection');
+  secure?.attach();
   await startListening(server, listen);
   server.on('error', (error) => logger.error({ error: error.message }, 'cannot accept connections'));
 
   const stop = async () => {
     state.isDraining = true;
     beyond?.cutTunnels();
+    secure?.drain();
     await drain(server, front, limits.drainTimeout);
     parts.log?.flush();
     if (options.trusted === undefined) trusted.close();
@@ -95,8 +115,9 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Runni
   let stopped: Promise<void> | undefined;
   const { port } = server.address() as AddressInfo;
   return {
-    url: urlOf(listen.host, port),
+    url: urlOf(secure === undefined ? 'http' : 'https', listen.host, port),
     port,
+    ...(secure === undefined ? {} : { renewTls: (renewed: TlsMaterial) => secure.renew(renewed) }),
     close() {
       stopped ??= stop();
       return stopped;
@@ -107,36 +128,43 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Runni
 type Parts = ReturnType<typeof assemble>;
 
 function assemble(options: HttpServerOptions, trusted: TrustedBlobs) {
-  const { catalog, logger, memoryCache, accessLog, limits, beyond } = options;
+  const { catalog, logger, memoryCache, accessLog, limits, beyond, routes = [] } = options;
+  const { instance = randomBytes(8).toString('hex') } = options;
   const all: HttpLimits = { ...defaults.http, ...limits };
   const memory = new MemoryCache(memoryCache, trusted);
   const pool = new BufferPool(all.buffers, all.smallBuffer);
   const traffic = new Traffic();
+  const source = new PublishedSource({ catalog, trusted, memory });
+  beyond?.keepInMemory(memory);
   return {
     catalog,
     logger,
     limits: all,
     pool,
     traffic,
-    source: new PublishedSource({ catalog, trusted, memory }),
+    source,
+    hot: new HotSource(source, beyond),
     log: accessLog && new AccessLog(accessLog),
     metrics: createMetrics({ traffic, memory, pool, trusted, catalog }, beyond),
     beyond,
+    routes: [...(beyond?.routes ?? []), ...routes],
+    replica: new ReplicaApi({ catalog, trusted, pool, instance }),
     state: { isDraining: false },
   };
 }
 
 const REPOS = '/repos/';
+const UPSTREAMS = '/upstreams/';
 
 function createListener(parts: Parts): RequestListener {
-  const { catalog, logger, limits, traffic, source, log, metrics, state, beyond, pool } = parts;
+  const { catalog, logger, limits, traffic, hot, log, metrics, state, beyond, pool, routes, replica } = parts;
   const exchanges = new WeakMap<ServerResponse, Exchange>();
   const fail = (exchange: Exchange, error: unknown) => {
     logFailure(logger, exchange, error);
     answerError(exchange, error);
   };
   const isDraining = () => state.isDraining;
-  const api = createApi({ catalog, metrics, exchanges, isDraining, fail, routes: beyond?.routes ?? [] });
+  const api = createApi({ catalog, metrics, exchanges, isDraining, fail, routes });
 
   const finish = ({ request, response, kind, bytes, started, remote, cache }: Exchange) => {
     const milliseconds = performance.now() - started;
@@ -170,13 +198,13 @@ function createListener(parts: Parts): RequestListener {
 
   const route = async (exchange: Exchange) => {
     const { request, response } = exchange;
-    if (beyond !== undefined) request.url = targetOf(beyond, request);
+    if (beyond !== undefined) request.url = targetOf(beyond, exchange);
     const { path, query } = splitTarget(request.url ?? '');
     if (path === '/repos' || path.startsWith(REPOS)) {
       await answerRepos(parts, exchange, path, query);
-    } else if (beyond !== undefined && path.startsWith('/upstreams/')) {
+    } else if (beyond !== undefined && path.startsWith(UPSTREAMS)) {
       if (!(await answerBeyond({ beyond, pool }, exchange, path))) throw nowhere();
-    } else {
+    } else if (!(await replica.answer(exchange, path, query))) {
       request.url = query === '' ? path : `${path}?${query}`;
       exchanges.set(response, exchange);
       api(request, response);
@@ -189,8 +217,9 @@ function createListener(parts: Parts): RequestListener {
     const remote = request.socket.remoteAddress ?? '';
     const exchange: Exchange = { request, response, started, remote, kind: 'other', bytes: 0 };
     const { method, url = '' } = request;
-    const isPlain = method === 'GET' && url.startsWith(REPOS) && !state.isDraining;
-    if (!isPlain || !answerAtOnce(source, url.slice(REPOS.length), exchange)) answer(exchange);
+    const isInRepos = url.startsWith(REPOS);
+    const isPlain = method === 'GET' && (isInRepos || url.startsWith(UPSTREAMS)) && !state.isDraining;
+    if (!isPlain || !answerAtOnce(hot, isInRepos ? url.slice(REPOS.length) : url, exchange)) answer(exchange);
     else if (isSent(response)) finish(exchange);
     else finishLater(exchange);
   };

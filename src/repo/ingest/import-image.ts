@@ -13,6 +13,7 @@ import { orderKey } from '../formats/releases/order.ts';
 import { parseRelease, trainOf, versionOf } from '../formats/releases/release.ts';
 import { findPackages, type PackagePolicy } from '../packages/iso-packages.ts';
 import { rpmRepositoryName } from '../packages/repository-name.ts';
+import type { Destination } from './destination.ts';
 import { hasAllPackages, imagePackages } from './image-packages.ts';
 import { type IngestContext, type IngestOptions, type IngestOutcome, ingestFile } from './ingest-file.ts';
 import { requireFile } from './medium.ts';
@@ -31,37 +32,40 @@ export interface ImageOptions extends IngestOptions {
  */
 export async function importImage(context: IngestContext, file: string, options: ImageOptions): Promise<IngestOutcome> {
   await requireFile(file, options); // what its name should be matters only if it is there
-  const name = path.basename(file);
+  return await ingestFile(context, file, imageDestination(context, path.basename(file), options), options);
+}
+
+/**
+ * Where an image goes, and what is looked at in it.
+ * @param name as the vendor names images
+ * @throws release.unparsable
+ */
+export function imageDestination(context: IngestContext, name: string, options: ImageOptions): Destination {
   const { parsed, release } = imageRelease(name);
-  return await ingestFile(
-    context,
-    file,
-    {
-      repository: IMAGES,
-      repositoryKind: 'file',
-      path: `${release.release}/${name}`,
-      kind: 'image',
-      release,
-      wayOut: `Find out which of the two is right. To take the new one, first "airlock delete system software version ${release.version}".`,
-      inspect: async (staged, { digest }) => {
-        const { facts, warnings } = await inspect(parsed, staged);
-        if (!hasPackages(parsed)) return { facts, warnings };
-        const found = await findPackages(context.catalog, staged, { ...options, keys: context.keys });
-        const image = { digest, name, release };
-        return {
-          facts: { ...facts, packages: found.packages.length },
-          warnings: [...warnings, ...found.warnings],
-          ...(found.packages.length === 0
-            ? {}
-            : { contents: imagePackages(context, repositoryOf(release), image, found) }),
-        };
-      },
-      isComplete: async (image) =>
-        !hasPackages(parsed) || (await hasAllPackages(context.catalog, repositoryOf(release), image)),
-      ...(parsed.form === 'iso' ? { inside: findInside } : {}),
+  return {
+    repository: IMAGES,
+    repositoryKind: 'file',
+    path: `${release.release}/${name}`,
+    kind: 'image',
+    release,
+    wayOut: `Find out which of the two is right. To take the new one, first "airlock delete system software version ${release.version}".`,
+    inspect: async (staged, { digest }) => {
+      const { facts, warnings } = await inspect(parsed, staged);
+      if (!hasPackages(parsed)) return { facts, warnings };
+      const found = await findPackages(context.catalog, staged, { ...options, keys: context.keys });
+      const image = { digest, name, release };
+      return {
+        facts: { ...facts, packages: found.packages.length },
+        warnings: [...warnings, ...found.warnings],
+        ...(found.packages.length === 0
+          ? {}
+          : { contents: imagePackages(context, repositoryOf(release), image, found) }),
+      };
     },
-    options,
-  );
+    isComplete: async (image) =>
+      !hasPackages(parsed) || (await hasAllPackages(context.catalog, repositoryOf(release), image)),
+    ...(parsed.form === 'iso' ? { inside: findInside } : {}),
+  };
 }
 
 /** Package-based images hold the packages that routers install from. */

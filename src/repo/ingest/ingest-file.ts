@@ -4,7 +4,7 @@
  */
 import path from 'node:path';
 import { AirlockError, isAirlockError } from '../../errors.ts';
-import type { BlobStat, Digest } from '../blobs/blob-store.ts';
+import type { BlobStat, BlobWriter, Digest } from '../blobs/blob-store.ts';
 import { digestOf } from '../blobs/digest-of.ts';
 import type { Artifact, Json, Verification } from '../catalog/artifact.ts';
 import type { Entry } from '../catalog/catalog.ts';
@@ -20,10 +20,11 @@ import {
   stage,
   throwIfAborted,
 } from '../staging.ts';
+import { type Announced, BROUGHT_BY, type Bringer } from './announced.ts';
 import { type Contents, type Destination, type IngestContext, type Inspected, isProven } from './destination.ts';
 import { type MediumFile, openMediumFile } from './medium.ts';
 import { type Arrival, conflict, plan, publish } from './publish.ts';
-import { type FoundSidecars, findSidecars } from './sidecars.ts';
+import { findSidecars } from './sidecars.ts';
 import { advice, checkSidecars, type Demands, summarize } from './vouching.ts';
 
 export type { IngestContext } from './destination.ts';
@@ -44,14 +45,17 @@ export interface IngestOutcome {
 }
 
 /** One file on its way. */
-interface Import {
+interface Import extends Announced {
   readonly context: IngestContext;
-  readonly file: string;
-  readonly medium: MediumFile;
   readonly destination: Destination;
-  readonly found: FoundSidecars;
   readonly options: IngestOptions;
+  /** On a medium: other files may lie there. */
+  readonly folder?: string;
+  /** Brings the bytes. The caller ends the writer. */
+  readonly stage: () => Promise<BlobWriter>;
 }
+
+const BY_HAND: Bringer = { channel: 'downloads', source: 'downloads' };
 
 /**
  * @param file on a medium
@@ -68,17 +72,66 @@ export async function ingestFile(
   const medium = await openMediumFile(file, { signal: options.signal });
   try {
     const found = await findSidecars(file, context.keys);
-    const it: Import = { context, file, medium, destination, found, options };
-    const known = await context.catalog.lookup(destination.repository, destination.path);
-    if (known === undefined || !(await isProven(context, known))) return await ingestNew(it);
-    const digest = await digestOnMedium(it, known);
-    if (digest === known.artifact.digest) return await vouchAgain(it, known);
-    if (destination.replace === true) return await ingestNew(it);
-    if (digest !== undefined) await checkSidecars(found, medium.name, digest);
-    throw conflict(file, destination, known);
+    const { name, mtime } = medium;
+    const folder = path.dirname(file);
+    const it = { context, file, name, mtime, found, bringer: BY_HAND, destination, options, folder };
+    const stageMedium = async () => {
+      await requireSpace(context.blobs, medium.size);
+      options.progress.start(quoteUnsafe(name), medium.size);
+      return await stage(context.blobs, medium, options);
+    };
+    return await ingest({ ...it, stage: stageMedium }, (known) => digestOnMedium(it, medium, known));
   } finally {
     await medium.close();
   }
+}
+
+/**
+ * As ingestFile, for bytes that are staged already, wherever they came from.
+ * @param writer is ended in any case
+ * @throws repository.kind, checksum.*, signature.*, path.conflict, interrupted, what `destination.inspect` throws
+ */
+export async function ingestStaged(
+  context: IngestContext,
+  announced: Announced,
+  writer: BlobWriter,
+  destination: Destination,
+  options: IngestOptions,
+): Promise<IngestOutcome> {
+  try {
+    await requireKind(context, destination);
+    const it: Import = { ...announced, context, destination, options, stage: () => Promise.resolve(writer) };
+    return await ingest(it, async () => (await writer.seal()).digest);
+  } finally {
+    await writer.cancel();
+  }
+}
+
+/**
+ * Takes note of what vouches for a file that is published already, without reading its bytes again.
+ * @throws checksum.mismatch, signature.*, path.conflict, blob.missing if it is not published, or its bytes are not proven
+ */
+export async function vouchForPublished(
+  context: IngestContext,
+  announced: Announced,
+  destination: Destination,
+  options: IngestOptions,
+): Promise<IngestOutcome> {
+  const gone = () => Promise.reject(missing(announced.name));
+  const it: Import = { ...announced, context, destination, options, stage: gone };
+  return await ingest(it, (known) => Promise.resolve(known.artifact.digest));
+}
+
+/** @param digestThere of the bytes that come; undefined: they are others than those that are known */
+async function ingest(it: Import, digestThere: (known: Entry) => Promise<Digest | undefined>): Promise<IngestOutcome> {
+  const { context, file, name, destination, found } = it;
+  const known = await context.catalog.lookup(destination.repository, destination.path);
+  if (known === undefined || !(await isProven(context, known))) return await ingestNew(it);
+  const digest = await digestThere(known);
+  if (digest === known.artifact.digest) return await vouchAgain(it, known);
+  if (destination.replace === true) return await ingestNew(it);
+  if (digest !== undefined) await checkSidecars(found, name, digest);
+  throw conflict(file, destination, known);
 }
 
 /** Before anything is read: a slip of the pen should not cost minutes. */
@@ -92,18 +145,16 @@ async function requireKind({ catalog }: IngestContext, { repository, repositoryK
 }
 
 async function ingestNew(it: Import): Promise<IngestOutcome> {
-  const { context, file, medium, destination, found, options } = it;
-  await requireSpace(context.blobs, medium.size);
-  options.progress.start(quoteUnsafe(medium.name), medium.size);
-  const writer = await stage(context.blobs, medium, options);
+  const { context, name, folder, destination, found, options } = it;
+  const writer = await it.stage();
   try {
     const { digest, size } = await writer.seal();
     const { inFile } = writer;
     const readAt = writer.readAt.bind(writer);
     const staged = interruptible({ size, inFile, readAt }, options.signal);
-    const { checks, proven } = await checkSidecars(found, medium.name, digest, {
+    const { checks, proven } = await checkSidecars(found, name, digest, {
       ...options,
-      folder: path.dirname(file),
+      folder,
       inside: async (name) => await destination.inside?.(staged, name),
     });
     const { facts, warnings, contents } = await destination.inspect(staged, { digest, size });
@@ -122,22 +173,30 @@ async function ingestNew(it: Import): Promise<IngestOutcome> {
 
 /** The bytes are there. Sidecars may have come since, or a key: then what is recorded becomes better. */
 async function vouchAgain(it: Import, known: Entry): Promise<IngestOutcome> {
-  const { context, medium, found } = it;
-  const { checks, proven } = await checkSidecars(found, medium.name, known.artifact.digest);
+  const { context, name, found } = it;
+  const { checks, proven } = await checkSidecars(found, name, known.artifact.digest);
   const { facts, warnings, contents } = await inspectAgain(it, known);
-  const artifact = { ...known.artifact, facts: { ...known.artifact.facts, ...facts }, verification: summarize(checks) };
+  const adopted = adopt(it, known.artifact);
+  const artifact = { ...adopted, facts: { ...adopted.facts, ...facts }, verification: summarize(checks) };
   const arrival = arrivalOf(it, artifact, proven, contents);
   const { isPresent, sidecars } = await plan(context, arrival);
   const isComplete = sidecars.puts.length === 0 && sidecars.remove.length === 0 && contents === undefined;
-  if (isPresent && isComplete) return outcomeOf(it, 'present', known.artifact, warnings);
+  const isAdopted = adopted !== known.artifact;
+  if (isPresent && isComplete && !isAdopted) return outcomeOf(it, 'present', known.artifact, warnings);
   try {
     const done = await publish(context, arrival, { store: (leases) => stillThere(it, known, leases) });
-    const outcome = isPresent ? 'completed' : 'upgraded';
+    const outcome = !isPresent ? 'upgraded' : isComplete ? 'present' : 'completed';
     return outcomeOf(it, outcome, done.artifact, [...warnings, ...done.sidecars.warnings]);
   } catch (error) {
     if (!isAirlockError(error, 'blob.missing')) throw error;
     return await ingestNew(it);
   }
+}
+
+/** What a person imported is theirs: whoever brought it before does not take it away again. */
+function adopt({ bringer: { channel, source, mark } }: Import, artifact: Artifact): Artifact {
+  const { [BROUGHT_BY]: before, ...facts } = artifact.facts;
+  return mark !== undefined || before === undefined ? artifact : { ...artifact, channel, source, facts };
 }
 
 /** Looks into stored bytes whose content could not be published when they came. */
@@ -157,7 +216,11 @@ async function inspectAgain({ context, destination, options }: Import, { artifac
 async function stillThere({ context }: Import, { artifact }: Entry, leases: Leases): Promise<BlobStat> {
   const stat = await leased(context, artifact.digest, leases);
   if (stat !== undefined) return stat;
-  throw new AirlockError('blob.missing', `The bytes of ${quoteUnsafe(artifact.name)} went away. Import it again.`);
+  throw missing(artifact.name);
+}
+
+function missing(name: string): AirlockError {
+  return new AirlockError('blob.missing', `The bytes of ${quoteUnsafe(name)} went away. Import it again.`);
 }
 
 function arrivalOf(
@@ -185,7 +248,8 @@ function outcomeOf(
  * @returns undefined if the medium was not read, and has other bytes all the same
  */
 async function digestOnMedium(
-  { medium, found: { sidecars }, destination, options }: Import,
+  { found: { sidecars }, destination, options }: Pick<Import, 'found' | 'destination' | 'options'>,
+  medium: MediumFile,
   { artifact: { digest, size, facts } }: Entry,
 ): Promise<Digest | undefined> {
   const named = sidecars.find((sidecar) => sidecar.target === medium.name);
@@ -204,7 +268,7 @@ async function digestOnMedium(
 }
 
 function describe(
-  { destination, medium }: Import,
+  { destination, name, mtime, bringer: { channel, source, mark } }: Import,
   { digest, size }: Pick<Artifact, 'digest' | 'size'>,
   facts: { readonly [key: string]: Json },
   verification: Verification,
@@ -213,11 +277,11 @@ function describe(
     digest,
     size,
     kind: destination.kind,
-    name: medium.name,
+    name,
     release: destination.release,
-    channel: 'downloads',
-    source: 'downloads',
-    facts: { ...facts, modified: medium.mtime },
+    channel,
+    source,
+    facts: { ...facts, modified: mtime, ...(mark === undefined ? {} : { [BROUGHT_BY]: mark }) },
     verification,
   };
 }

@@ -2,7 +2,7 @@
  * The files that vouch for an image: checksum files and the signatures over them, found by exact name.
  */
 import path from 'node:path';
-import { AirlockError, isAirlockError } from '../../errors.ts';
+import { AirlockError, type ErrorCode, isAirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import type { Digest } from '../blobs/blob-store.ts';
 import type { Check } from '../catalog/artifact.ts';
@@ -45,48 +45,67 @@ export interface FoundSidecars {
  */
 export async function findSidecars(file: string, keys: readonly VendorKey[]): Promise<FoundSidecars> {
   const folder = path.dirname(file);
-  const name = path.basename(file);
-  const own = await readChecksums(folder, `${name}.sha256sum`);
-  const sidecar = own && (await speakingOf(name, folder, own, keys));
+  return await findSidecarsBeside(path.basename(file), keys, (name, most, otherwise) => {
+    return readSmallFile(path.join(folder, name), most, { found: true, otherwise });
+  });
+}
+
+/**
+ * Reads a small file that lies where the image does.
+ * @param otherwise the code to throw if it is larger than `most` bytes, or no file
+ * @returns undefined if there is none
+ */
+export type ReadBeside = (name: string, most: number, otherwise: ErrorCode) => Promise<Buffer | undefined>;
+
+/** As findSidecars, wherever the image lies. */
+export async function findSidecarsBeside(
+  name: string,
+  keys: readonly VendorKey[],
+  read: ReadBeside,
+): Promise<FoundSidecars> {
+  const own = await readChecksums(read, `${name}.sha256sum`);
+  const sidecar = own && (await speakingOf(name, read, own, keys));
   if (sidecar !== undefined) return { sidecars: [sidecar], strays: [], warnings: [] };
   const strays = own === undefined ? [] : [stray(own, name)];
-  const { sidecars, warnings } = await findAggregates(folder, name, keys);
+  const { sidecars, warnings } = await findAggregates(read, name, keys);
   if (sidecars.length > 0) return { sidecars, strays, warnings };
-  const ofTar = await findForTar(folder, name, keys);
+  const ofTar = await findForTar(read, name, keys);
   return { sidecars: ofTar.sidecars, strays: [...strays, ...ofTar.strays], warnings };
 }
 
 /** One that cannot be read may have nothing to do with the file: it is named, and not taken for a refusal. */
 async function findAggregates(
-  folder: string,
+  read: ReadBeside,
   target: string,
   keys: readonly VendorKey[],
 ): Promise<{ sidecars: Sidecar[]; warnings: string[] }> {
   const sidecars: Sidecar[] = [];
   const warnings: string[] = [];
   for (const name of ['sha256sum', 'sha256sum.txt']) {
-    const read = await readChecksums(folder, name).catch((error: unknown) => {
+    const checksums = await readChecksums(read, name).catch((error: unknown) => {
       if (!isAirlockError(error, 'checksum.invalid', 'usage.invalid')) throw error;
       warnings.push(`not used as a checksum file: ${error.message}`);
       return undefined;
     });
-    const sidecar = read && (await speakingOf(target, folder, read, keys));
+    const sidecar = checksums && (await speakingOf(target, read, checksums, keys));
     if (sidecar !== undefined) sidecars.push(sidecar);
   }
   return { sidecars, warnings };
 }
 
 async function findForTar(
-  folder: string,
+  read: ReadBeside,
   name: string,
   keys: readonly VendorKey[],
 ): Promise<{ sidecars: Sidecar[]; strays: Check[] }> {
   if (!name.endsWith('.iso')) return { sidecars: [], strays: [] };
   const tar = name.replace(/\.iso$/, '.tar');
-  const read = await readChecksums(folder, `${tar}.sha256sum`);
-  if (read === undefined) return { sidecars: [], strays: [] };
-  const sidecar = await speakingOf(tar, folder, read, keys);
-  return sidecar === undefined ? { sidecars: [], strays: [stray(read, tar)] } : { sidecars: [sidecar], strays: [] };
+  const checksums = await readChecksums(read, `${tar}.sha256sum`);
+  if (checksums === undefined) return { sidecars: [], strays: [] };
+  const sidecar = await speakingOf(tar, read, checksums, keys);
+  return sidecar === undefined
+    ? { sidecars: [], strays: [stray(checksums, tar)] }
+    : { sidecars: [sidecar], strays: [] };
 }
 
 interface ReadChecksums extends SidecarFile {
@@ -94,23 +113,21 @@ interface ReadChecksums extends SidecarFile {
 }
 
 /** @returns undefined if there is no such file */
-async function readChecksums(folder: string, name: string): Promise<ReadChecksums | undefined> {
-  const options = { found: true, otherwise: 'checksum.invalid' } as const;
-  const bytes = await readSmallFile(path.join(folder, name), limits.checksumFile, options);
+async function readChecksums(read: ReadBeside, name: string): Promise<ReadChecksums | undefined> {
+  const bytes = await read(name, limits.checksumFile, 'checksum.invalid');
   return bytes && { name, bytes, parsed: named(name, () => parseChecksumFile(bytes)) };
 }
 
 /** @returns undefined if the checksum file says nothing of `target` */
 async function speakingOf(
   target: string,
-  folder: string,
+  read: ReadBeside,
   { name, bytes, parsed }: ReadChecksums,
   keys: readonly VendorKey[],
 ): Promise<Sidecar | undefined> {
   const digest = named(name, () => digestFor(parsed, target));
   if (digest === undefined) return undefined;
-  const options = { found: true, otherwise: 'signature.invalid' } as const;
-  const asc = await readSmallFile(path.join(folder, `${name}.asc`), limits.signatureFile, options);
+  const asc = await read(`${name}.asc`, limits.signatureFile, 'signature.invalid');
   return {
     checksum: { name, bytes },
     signature: asc && { name: `${name}.asc`, bytes: asc },

@@ -25,7 +25,8 @@ export interface Vouched {
 
 /** Where else than in the file itself a sidecar's target may be. */
 export interface TarSearch extends StagingOptions {
-  readonly folder: string;
+  /** Of a medium; undefined: nothing lies beside the file. */
+  readonly folder: string | undefined;
   readonly inside: (name: string) => Promise<ByteSource | undefined>;
 }
 
@@ -64,7 +65,9 @@ async function checkTar(sidecar: Sidecar, search: TarSearch): Promise<'inside' |
   const within = await search.inside(sidecar.target);
   const options = { found: true, otherwise: 'tar.invalid', signal: search.signal } as const;
   const beside =
-    within === undefined ? await openIfThere(path.join(search.folder, sidecar.target), options) : undefined;
+    within === undefined && search.folder !== undefined
+      ? await openIfThere(path.join(search.folder, sidecar.target), options)
+      : undefined;
   try {
     const source = within ?? beside;
     if (source === undefined) return undefined;

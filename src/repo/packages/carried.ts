@@ -9,6 +9,7 @@ import { limits } from '../../limits.ts';
 import type { Digest } from '../blobs/blob-store.ts';
 import type { IsoEntry, IsoImage } from '../formats/iso9660/iso-image.ts';
 import { quote } from '../formats/quote.ts';
+import { hashFor } from '../formats/repodata/checksum-types.ts';
 import { type ForeignRecord, readRepomd } from '../formats/repodata/read-repomd.ts';
 import { type CarriedKind, metadataPath, type RepomdRecord } from '../formats/repodata/repomd.ts';
 
@@ -32,7 +33,8 @@ export interface FoundCarried {
   readonly facts: CarriedFacts;
 }
 
-const KINDS: readonly string[] = ['group', 'group_gz', 'updateinfo', 'modules'] satisfies CarriedKind[];
+/** Types that are carried along where packages are published in metadata of our own. */
+export const CARRIED_KINDS: readonly string[] = ['group', 'group_gz', 'updateinfo', 'modules'] satisfies CarriedKind[];
 const EXTENSIONS: readonly string[] = ['gz', 'zst', 'xz', 'bz2'];
 
 /**
@@ -43,7 +45,7 @@ export async function findCarried(iso: IsoImage, repomd: IsoEntry): Promise<Foun
   const records = readRepomd(await iso.readFile(repomd, limits.repodata.repomd));
   const root = path.posix.dirname(path.posix.dirname(repomd.path));
   const found: FoundCarried[] = [];
-  for (const record of records) if (KINDS.includes(record.type)) found.push(await findOne(iso, root, record));
+  for (const record of records) if (CARRIED_KINDS.includes(record.type)) found.push(await findOne(iso, root, record));
   return found;
 }
 
@@ -55,14 +57,18 @@ async function findOne(iso: IsoImage, root: string, record: ForeignRecord): Prom
   const [extent, ...others] = iso.extents(entry);
   if (extent === undefined || others.length > 0) throw wrong(record, 'is empty, or in several pieces');
   const digest: Digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
-  const facts = factsOf(record);
-  const { openSize, openDigest } = facts;
-  const open = openSize === null || openDigest === null ? {} : { openSize, openDigest };
-  const place = metadataPath({ type: facts.carried, extension: facts.extension, digest, size: bytes.length, ...open });
-  return { path: place, digest, size: bytes.length, start: extent.start, facts };
+  const facts = carriedFacts(record);
+  return { path: carriedPath(facts, digest, bytes.length), digest, size: bytes.length, start: extent.start, facts };
 }
 
-function factsOf({ type, href, openSize, openChecksum }: ForeignRecord): CarriedFacts {
+/** Where a carried file lies in its repository. @param size bytes */
+export function carriedPath({ carried, extension, openSize, openDigest }: CarriedFacts, digest: Digest, size: number) {
+  const open = openSize === null || openDigest === null ? {} : { openSize, openDigest };
+  return metadataPath({ type: carried, extension, digest, size, ...open });
+}
+
+/** @param record of one of CARRIED_KINDS */
+export function carriedFacts({ type, href, openSize, openChecksum }: ForeignRecord): CarriedFacts {
   const suffix = href.slice(href.lastIndexOf('.') + 1);
   const extension = EXTENSIONS.includes(suffix) ? (suffix as CarriedFacts['extension']) : null;
   const isOpenKnown = extension !== null && openChecksum?.type === 'sha256' && openSize !== undefined;
@@ -74,20 +80,9 @@ function factsOf({ type, href, openSize, openChecksum }: ForeignRecord): Carried
   };
 }
 
-const HASHES: Readonly<Record<string, string>> = {
-  sha: 'sha1',
-  sha1: 'sha1',
-  sha224: 'sha224',
-  sha256: 'sha256',
-  sha384: 'sha384',
-  sha512: 'sha512',
-  md5: 'md5',
-};
-
 function matches(bytes: Uint8Array, { checksum, size }: ForeignRecord): boolean {
-  const algorithm = HASHES[checksum.type];
-  if (algorithm === undefined || (size !== undefined && size !== bytes.length)) return false;
-  return createHash(algorithm).update(bytes).digest('hex') === checksum.value;
+  if (size !== undefined && size !== bytes.length) return false;
+  return hashFor(checksum)?.update(bytes).digest('hex') === checksum.value;
 }
 
 function wrong({ href, type }: ForeignRecord, what: string): AirlockError {

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import type { ByteSource } from '../blobs/blob-store.ts';
+import type { Verification } from '../catalog/artifact.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { PackageRecord } from '../catalog/packages.ts';
 import { type IsoEntry, type IsoImage, openIso } from '../formats/iso9660/iso-image.ts';
@@ -69,6 +70,7 @@ export async function findPackages(
   const found = new Map<string, FoundPackage>();
   const carried: FoundCarried[] = [];
   const offenders: Offender[] = [];
+  const oneOfEqual = sharing();
   let records: PackageRecord[] = [];
   const flush = async (): Promise<void> => {
     await catalog.recordPackages(records);
@@ -89,6 +91,7 @@ export async function findPackages(
     }
     found.set(read.path, {
       ...rest,
+      verification: oneOfEqual(rest.verification),
       facts: { ...packageFactsOf(facts), isNoSource: facts.isNoSource },
       start,
       file: entry.path,
@@ -118,6 +121,17 @@ export async function findPackages(
   if (options.keys.length === 0 && !options.policy.isExplicit && isUnknownOnly)
     return { packages: [], carried: [], warnings: [noKeys(offenders)] };
   throw refusal(offenders, offenders.length + found.size);
+}
+
+/** Most packages of an image are verified alike, so that many thousands need not be held with a report each. */
+function sharing(): (verification: Verification) => Verification {
+  const known = new Map<string, Verification>();
+  return (verification) => {
+    const key = JSON.stringify(verification);
+    const equal = known.get(key);
+    if (equal === undefined && known.size < limits.packages.recordBatch) known.set(key, verification);
+    return equal ?? verification;
+  };
 }
 
 const EMPTY = 'it holds no packages (*.rpm), so routers can install nothing from it';
@@ -157,7 +171,7 @@ interface Examiner extends AsyncDisposable {
   start(iso: IsoImage, entry: IsoEntry): OnItsWay;
 }
 
-/** Large images are worth threads, which take a while to start. */
+/** Large images are worth threads, which take a while to start. This one works with them: it has little else to do. */
 function examinerFor(image: ByteSource, { keys, policy, signal }: FindOptions): Examiner {
   const { inFile } = image;
   const isLarge = image.size >= limits.packages.threadsFrom && availableParallelism() > 1;
@@ -167,15 +181,24 @@ function examinerFor(image: ByteSource, { keys, policy, signal }: FindOptions): 
   const stop = AbortSignal.any([signal, over.signal]);
   const running = new Set<Promise<unknown>>();
 
+  let load = 0; // of this thread
+  const examineHere = async (source: ByteSource): Promise<Examined> => {
+    stop.throwIfAborted();
+    load += source.size;
+    try {
+      return await examinePackage(source, verify, { signal: stop });
+    } finally {
+      load -= source.size;
+    }
+  };
   const examine = async (source: ByteSource, start: number): Promise<Examined> => {
     const place = inFile && { fd: inFile.fd, start: inFile.start + start, size: source.size };
-    const examined = place && (await threads?.examine(place));
-    if (examined !== undefined) return examined;
-    stop.throwIfAborted();
-    return await examinePackage(source, verify, { signal: stop });
+    const isThreadFree = threads !== undefined && threads.leastLoad <= load;
+    const examined = isThreadFree && place !== undefined ? await threads.examine(place) : undefined;
+    return examined ?? (await examineHere(source));
   };
   return {
-    capacity: threads?.capacity ?? 1,
+    capacity: 1 + (threads?.capacity ?? 0),
     start(iso, entry) {
       const [extent = { start: 0 }, ...others] = iso.extents(entry);
       const examined = others.length > 0 ? Promise.resolve(inPieces()) : examine(iso.source(entry), extent.start);

@@ -51,23 +51,15 @@ export function sent({ problems, read }: Examined): SentExamined {
 }
 
 function received(examined: SentExamined): Examined {
-  if (examined.read !== undefined) return { problems: [], read: withBuffers(examined.read) };
+  if (examined.read !== undefined) return { problems: [], read: examined.read };
   const problems = examined.problems.map(({ code, message, details }) => new AirlockError(code, message, { details }));
   return { problems, read: undefined };
 }
 
-/** Buffers arrive as plain arrays of bytes. */
-function withBuffers(read: GoodPackage): GoodPackage {
-  const { primary, filelists, other } = read.record.texts;
-  const texts = { primary: buffer(primary), filelists: buffer(filelists), other: buffer(other) };
-  return { ...read, record: { ...read.record, texts } };
-}
-
-function buffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
-  return Buffer.from(buffer, byteOffset, byteLength);
-}
-
-/** Examines packages with as many threads as there are cores, up to a limit. Has to be closed before the files are. */
+/**
+ * Examines packages with threads: one fewer than there are cores, up to a limit, because each takes 50 MiB and whoever asks
+ * can work, too. Has to be closed before the files are.
+ */
 export class PackageThreads implements AsyncDisposable {
   readonly #threads: Thread[];
 
@@ -77,13 +69,18 @@ export class PackageThreads implements AsyncDisposable {
       keys: keys.map(({ fingerprint, bytes }) => ({ fingerprint, bytes })),
       now: new Date(),
     };
-    const count = Math.min(limits.packages.threads, availableParallelism());
+    const count = Math.max(1, Math.min(limits.packages.threads, availableParallelism() - 1));
     this.#threads = Array.from({ length: count }, () => new Thread(task));
   }
 
   /** How many packages may be on their way at once, so that nobody waits and memory stays bounded. */
   get capacity(): number {
     return this.#threads.length * limits.packages.queued;
+  }
+
+  /** Bytes that the one that will be free first has to go through. */
+  get leastLoad(): number {
+    return Math.min(...this.#threads.map(({ load }) => load));
   }
 
   /** @returns undefined if it could not be done here, for whatever reason: then whoever asks does it himself */

@@ -2,9 +2,10 @@
  * A change of an RPM repository: which packages come and go, and the metadata that says so. Prepared outside of the
  * catalog's transaction, because writing metadata takes time; published in it, unless somebody else was quicker.
  */
+import { AirlockError } from '../../errors.ts';
 import type { BlobReader, BlobStat, Digest } from '../blobs/blob-store.ts';
 import type { Artifact, Verification } from '../catalog/artifact.ts';
-import type { CatalogTransaction, Entry, Put } from '../catalog/catalog.ts';
+import type { Catalog, CatalogTransaction, Entry, Put } from '../catalog/catalog.ts';
 import type { VendorKey } from '../formats/openpgp/key-files.ts';
 import type { RepositoryKey } from '../formats/openpgp/repository-key.ts';
 import { armoredKey } from '../formats/openpgp/vendor-keys.ts';
@@ -23,6 +24,8 @@ export interface PackagesContext extends Stores {
   repositoryKey(): Promise<RepositoryKey>;
   /** The vendor keys pinned here: clients get them from the repository, to check packages with. */
   readonly keys: readonly VendorKey[];
+  /** Others that upstreams sign with: clients get them, too, for what was mirrored. */
+  readonly upstreamKeys?: readonly VendorKey[];
 }
 
 /** What happens to the packages of a repository. */
@@ -39,6 +42,13 @@ export interface PackageEdit {
   readonly keep?: (entry: Entry) => Artifact | 'gone' | 'withdrawn';
   /** Whether other bytes may come under the path of what is published. Default: they are refused. */
   readonly mayReplace?: (entry: Entry) => boolean;
+  /** Metadata of our own takes the place of a vendor's. Default: that is refused. */
+  readonly endsVerbatim?: boolean;
+  /**
+   * A signature that the key made over this repomd.xml elsewhere, stored and proven: it is published instead of a new one,
+   * so that two who share a key serve the same bytes. Default: undefined, always.
+   */
+  readonly signature?: (text: Buffer, key: RepositoryKey) => Promise<Artifact | undefined>;
 }
 
 /** Ready to be published. Its blobs are stored. */
@@ -47,22 +57,32 @@ export interface PreparedChange {
   readonly publish: (tx: CatalogTransaction) => Promise<number>;
 }
 
-const REPOMD = 'repodata/repomd.xml';
-const SIGNATURE = `${REPOMD}.asc`;
+export const REPOMD = 'repodata/repomd.xml';
+export const REPOMD_SIGNATURE = `${REPOMD}.asc`;
 /** Files of vendor keys in a repository; their fingerprint follows. */
 export const VENDOR_KEY_PREFIX = 'RPM-GPG-KEY-vendor-';
 /** How the source of an artifact begins that a bundle brought; its sequence follows. */
 export const BUNDLE_SOURCE = 'bundle ';
+/** The source of a vendor's key that only the HA twin trusts. */
+export const PEER_SOURCE = 'peer';
 
 /** What the artifact of a repomd.xml keeps. */
-interface RepomdFacts {
-  /** Paths of what it names. */
+export interface RepomdFacts {
+  /** Paths of what it names, where we wrote it. */
   readonly files: readonly string[];
+  /** The metadata is a vendor's, byte for byte, with the vendor's signature (`isVerbatim`). */
+  readonly verbatim?: true;
+}
+
+/** Whether the published metadata of a repository is a vendor's: a change would make the vendor's signature worthless. */
+export async function isVerbatim(catalog: Pick<Catalog, 'lookup'>, repository: string): Promise<boolean> {
+  return (await catalog.lookup(repository, REPOMD))?.artifact.facts.verbatim === true;
 }
 
 /**
  * @param leases gains what is stored on the way; whoever made it ends them, after publishing or giving up
- * @throws what the store and the catalog throw; rpm.* if a package that is published cannot be read again
+ * @throws repository.mirrored; what the store and the catalog throw; rpm.* if a package that is published cannot be read
+ *   again
  */
 export async function prepareChange(
   context: PackagesContext,
@@ -70,9 +90,10 @@ export async function prepareChange(
   leases: Leases,
 ): Promise<PreparedChange> {
   const { catalog } = context;
+  if (edit.endsVerbatim !== true && (await isVerbatim(catalog, edit.repository))) throw mirrored(edit.repository);
   const base = (await catalog.repository(edit.repository))?.published ?? 0;
   const state = await nextState(context, edit, base);
-  const metadata = await writeAll(context, edit.repository, state, new Files(context, leases));
+  const metadata = await writeAll(context, edit, state, new Files(context, leases));
   const put = [...state.put, ...metadata.put];
   const remove = [...state.gone, ...metadata.outdated];
   return {
@@ -104,20 +125,31 @@ interface NextState {
   readonly metadata: string[];
 }
 
-/** Whoever has read the repomd.xml that names such a file still gets it when it is not published any more. */
-const NAMED_BY_DIGEST = /^repodata\/[0-9a-f]{64}-/;
+function mirrored(repository: string): AirlockError {
+  return new AirlockError(
+    'repository.mirrored',
+    `${repository} mirrors a vendor's repository with the vendor's own signed metadata, in which nothing else can stand. Choose another repository.`,
+    { details: { repository } },
+  );
+}
+
+/** What repomd.xml names, whoever wrote it. Whoever has read that still gets these files when they are not published any more. */
+function isNamed(path: string): boolean {
+  return path.startsWith('repodata/') && path !== REPOMD && path !== REPOMD_SIGNATURE;
+}
 
 async function nextState(
-  { catalog, keys }: PackagesContext,
+  { catalog, ...context }: PackagesContext,
   { repository, add = [], keep, mayReplace }: PackageEdit,
   base: number,
 ): Promise<NextState> {
   const state: NextState = { packages: [], carried: new Map(), put: [], gone: [], withdrawn: [], metadata: [] };
+  const keys = clientKeys(context);
   const coming = new Map(add.map((each) => [each.path, each.artifact]));
   for await (const entry of catalog.entries(repository, base)) {
     if (isOldKey(entry, keys)) state.gone.push(entry.path);
     if (!isContent(entry.artifact)) {
-      if (NAMED_BY_DIGEST.test(entry.path)) state.metadata.push(entry.path);
+      if (isNamed(entry.path)) state.metadata.push(entry.path);
       continue;
     }
     const kept = keep?.(entry) ?? entry.artifact;
@@ -139,9 +171,14 @@ async function nextState(
   return state;
 }
 
-/** Of a key that is no longer trusted here. Those that a bundle brought are vouched for by its signature. */
-function isOldKey({ path, artifact }: Entry, keys: readonly VendorKey[]): boolean {
-  if (!path.startsWith(VENDOR_KEY_PREFIX) || artifact.source.startsWith(BUNDLE_SOURCE)) return false;
+/** Each once. */
+function clientKeys({ keys, upstreamKeys = [] }: Pick<PackagesContext, 'keys' | 'upstreamKeys'>): VendorKey[] {
+  return [...new Map([...upstreamKeys, ...keys].map((key) => [key.fingerprint, key])).values()];
+}
+
+/** Of a key that is no longer trusted here. A bundle's signature vouches for those that it brought, the HA twin for its own. */
+function isOldKey({ path, artifact: { source } }: Entry, keys: readonly VendorKey[]): boolean {
+  if (!path.startsWith(VENDOR_KEY_PREFIX) || source.startsWith(BUNDLE_SOURCE) || source === PEER_SOURCE) return false;
   return !keys.some(({ fingerprint }) => path.endsWith(fingerprint));
 }
 
@@ -191,11 +228,12 @@ interface WrittenFiles extends Pick<Files, 'put' | 'stored'> {
 
 async function writeAll(
   context: PackagesContext,
-  repository: string,
+  edit: PackageEdit,
   state: NextState,
   files: Files,
 ): Promise<WrittenFiles> {
   const { catalog } = context;
+  const { repository } = edit;
   const facts = (await catalog.lookup(repository, REPOMD))?.artifact.facts as RepomdFacts | undefined;
   const list = packageList(catalog, state.packages, (missing) => recordAgain(context, missing));
   const records: RepomdRecord[] = [];
@@ -206,7 +244,7 @@ async function writeAll(
   const named = records.map(metadataPath);
   const text = Buffer.from(repomd(records));
   const { digest } = await files.store(REPOMD, text, { files: named });
-  await sign(context, repository, { text, digest }, files);
+  await sign(context, edit, { text, digest }, files);
   const outdated = state.metadata.filter((path) => !named.includes(path));
   return { put: files.put, stored: files.stored, outdated };
 }
@@ -304,19 +342,24 @@ function carriedRecord({ digest, size, facts }: Artifact): RepomdRecord {
 
 /** The key, and the signature over repomd.xml. */
 async function sign(
-  { catalog, repositoryKey, keys }: PackagesContext,
-  repository: string,
+  { catalog, repositoryKey, ...context }: PackagesContext,
+  { repository, signature: elsewhere }: PackageEdit,
   { text, digest }: { text: Buffer; digest: Digest },
   files: Files,
 ): Promise<void> {
   const key = await repositoryKey();
   await files.store(REPOSITORY_KEY_PATH, Buffer.from(key.publicKey));
-  for (const each of keys) {
+  for (const each of clientKeys(context)) {
     await files.store(`${VENDOR_KEY_PREFIX}${each.fingerprint}`, await armoredKey(each));
   }
   // There is a date in a signature: one that still holds stays, so that nothing changes where nothing changed.
-  const signed = (await catalog.lookup(repository, SIGNATURE))?.artifact.facts;
+  const signed = (await catalog.lookup(repository, REPOMD_SIGNATURE))?.artifact.facts;
   if (signed?.signed === digest && signed.key === key.fingerprint) return;
+  const ready = await elsewhere?.(text, key);
+  if (ready !== undefined) {
+    files.put.push({ path: REPOMD_SIGNATURE, artifact: ready, replace: true });
+    return;
+  }
   const signature = Buffer.from(await key.signDetached(text));
-  await files.store(SIGNATURE, signature, { signed: digest, key: key.fingerprint });
+  await files.store(REPOMD_SIGNATURE, signature, { signed: digest, key: key.fingerprint });
 }

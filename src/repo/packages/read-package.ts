@@ -2,7 +2,7 @@
  * What is taken from a package when it comes in: what it is, what it needs and gives, and what repodata will say of it.
  */
 import type { ByteSource, Digest } from '../blobs/blob-store.ts';
-import type { PackageRecord, Provide } from '../catalog/packages.ts';
+import { type PackageRecord, type Provide, packTexts } from '../catalog/packages.ts';
 import { describePackage } from '../formats/repodata/package-fragments.ts';
 import { packagePath } from '../formats/repodata/package-path.ts';
 import { type Dependency, dependenciesOf } from '../formats/rpm/dependencies.ts';
@@ -23,7 +23,7 @@ export interface ReadPackage {
  */
 export function readPackage(rpm: RpmFile, file: { readonly digest: Digest; readonly size: number }): ReadPackage {
   const { facts, fragments, provides, primaryFiles } = describePackage(rpm, file);
-  const record = { digest: file.digest, texts: fragments, provides: [...recorded(provides, primaryFiles)] };
+  const record = { digest: file.digest, texts: packTexts(fragments), provides: [...recorded(provides, primaryFiles)] };
   return { facts, path: packagePath(facts), record };
 }
 

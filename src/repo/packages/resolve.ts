@@ -67,7 +67,7 @@ interface Need {
 
 function needOf(dependency: Dependency): Need {
   const rich = dependency.name.startsWith('(') ? parseRich(dependency.name) : undefined;
-  const ranges = rich === undefined ? [dependency] : termsOf(rich).map(rangeOf);
+  const ranges = rich === undefined ? [dependency] : termsOf(rich).map(rangeOfTerm);
   return { text: textOf(dependency), ranges, rich };
 }
 
@@ -79,7 +79,8 @@ function textOf({ name, comparison, evr }: Dependency): string {
   return `${name} ${SIGNS[comparison]} ${version}`;
 }
 
-function rangeOf({ name, operator, version }: Term): VersionRange {
+/** What a term of a rich dependency asks for. */
+export function rangeOfTerm({ name, operator, version }: Term): VersionRange {
   let flags = 0;
   if (operator?.includes('<')) flags |= SENSE.less;
   if (operator?.includes('>')) flags |= SENSE.greater;
@@ -91,7 +92,7 @@ function unmet<T extends Need>(needs: readonly T[], known: Capabilities): T[] {
   return needs.filter(({ rich, ranges }) =>
     rich === undefined
       ? !ranges.every((range) => known.has(range))
-      : !isSatisfied(rich, (term) => known.has(rangeOf(term))),
+      : !isSatisfied(rich, (term) => known.has(rangeOfTerm(term))),
   );
 }
 
@@ -146,7 +147,7 @@ async function addPlatform(blobs: BlobStore, catalog: Catalog, known: Capabiliti
 export function parseProvide(line: string): Provide | undefined {
   const [, name, sign, evr] = /^\s*(\S+?|[^\s(]+\(.*\))(?:\s+(<=|>=|=|<|>)\s+(\S+))?\s*$/.exec(line) ?? [];
   if (name === undefined) return undefined;
-  const { flags } = rangeOf({ name, operator: (sign ?? null) as Term['operator'], version: null });
+  const { flags } = rangeOfTerm({ name, operator: (sign ?? null) as Term['operator'], version: null });
   return { name, flags, evr: evr ?? null };
 }
 

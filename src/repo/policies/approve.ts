@@ -23,7 +23,9 @@ export async function approvePolicy(stores: Stores, name: string, number: number
         `There is no version ${number} of policy ${name} here. "airlock policy list" shows those there are.`,
       );
     }
-    if (found.held === null) return { outcome: 'present', version: found, waitsFor: [], along: [] };
+    const newest = await newestVersion(catalog, name);
+    const before = newest === undefined ? null : versionPath(name, newest.version);
+    if (found.held === null) return { outcome: 'present', version: found, before, waitsFor: [], along: [] };
     const approved = { ...found, approvedAt: new Date().toISOString() };
     const { waiting, waitsFor } = await otherParts(stores, name);
     const isHeld = waitsFor.length > 0;
@@ -36,7 +38,7 @@ export async function approvePolicy(stores: Stores, name: string, number: number
       await write(tx, [{ version, write: isHeld ? 'hold' : 'publish' }, ...along], { base, reason });
     });
     const others = along.map((each) => versionPath(each.version.name, each.version.version));
-    return { outcome: isHeld ? 'held' : 'published', version, waitsFor, along: others };
+    return { outcome: isHeld ? 'held' : 'published', version, before, waitsFor, along: others };
   });
 }
 

@@ -9,15 +9,16 @@ import type { BlobStat } from '../blobs/blob-store.ts';
 import { digestOfBytes } from '../blobs/digest-of.ts';
 import type { Verification } from '../catalog/artifact.ts';
 import type { CatalogTransaction, Put } from '../catalog/catalog.ts';
+import type { Pulled } from '../catalog/pulled.ts';
 import { untilSettled } from '../catalog/until-settled.ts';
 import { abandon, type Leases, type Stores, storeBytes } from '../staging.ts';
-import { comparePolicies, formatOf, type Widening } from './compare.ts';
-import { readJson, utf8Text } from './json-text.ts';
+import { formatOf, type Widening, wideningBetween } from './compare.ts';
+import { readableText, readJson } from './json-text.ts';
 import { POLICIES, policyName, policySet, versionPath } from './policy-name.ts';
+import { type Change, type Planned, pendingVersion, type Settled, settleSets } from './settle.ts';
 import {
   artifactOf,
   heldPath,
-  heldVersions,
   newestVersion,
   nextVersion,
   type PolicyOrigin,
@@ -53,20 +54,12 @@ export interface BroughtPolicy {
    */
   readonly outcome: 'published' | 'held' | 'present' | 'completed';
   readonly version: PolicyVersion;
+  /** What was published of it until now, if anything: `NAME@N`. */
+  readonly before: string | null;
   /** Parts of its set that it waits for. */
   readonly waitsFor: readonly string[];
   /** Versions of other parts, held until now, that were published along: `NAME@N`. */
   readonly along: readonly string[];
-}
-
-/** What becomes of one text. */
-interface Planned {
-  readonly text: PolicyText;
-  /** New bytes, those of the newest held version, or those that are published. */
-  readonly kind: 'new' | 'pending' | 'current';
-  /** Known bytes that go with one more release now. */
-  readonly isCompleted: boolean;
-  readonly version: PolicyVersion;
 }
 
 /**
@@ -108,34 +101,47 @@ export async function bringPolicies(
   }
 }
 
+/**
+ * What `bringPolicies` would do.
+ * @throws path.invalid, policy.empty, policy.limit
+ */
+export async function previewPolicies(stores: Stores, texts: readonly PolicyText[]): Promise<readonly BroughtPolicy[]> {
+  for (const text of texts) requireSound(text);
+  const planned: Planned[] = [];
+  for (const text of texts) planned.push(await plan(stores, text));
+  const { settled, along } = await settleSets(stores, planned);
+  return outcomes(settled, along);
+}
+
 function outcomes(settled: readonly Settled[], others: readonly Change[]): BroughtPolicy[] {
-  return settled.map(({ outcome, version, waitsFor }) => {
+  return settled.map(({ outcome, version, before, waitsFor }) => {
     const stem = policySet(version.name)?.stem;
     const own = others.filter(({ version: { name } }) => policySet(name)?.stem === stem);
     return {
       outcome,
       version,
+      before,
       waitsFor,
       along: own.map((each) => versionPath(each.version.name, each.version.version)),
     };
   });
 }
 
-/** @throws path.invalid, policy.empty, policy.limit */
-function requireSound({ name, bytes, force }: PolicyText): void {
+/** @throws path.invalid, policy.empty, policy.limit for what cannot become a version */
+export function requireSound({ name, bytes, force }: Pick<PolicyText, 'name' | 'bytes' | 'force'>): void {
   policyName(name);
   if (bytes.byteLength > limits.policy.bytes) {
     throw tooLarge(name, `it has more than ${limits.policy.bytes} bytes`);
   }
-  const text = utf8Text(bytes);
-  if (force !== true && (bytes.byteLength === 0 || text?.trim() === '')) {
+  const { text } = readableText(bytes);
+  if (force !== true && text.trim() === '') {
     throw new AirlockError(
       'policy.empty',
-      `The text for policy ${name} is empty, which is hardly what its vendor meant. Get it again, or say "force" to take it as it is.`,
+      `The text for policy ${name} is empty, which is hardly what its vendor meant. Get it again; if it is meant, "airlock import policy ${name} FILE force" takes it as it is.`,
     );
   }
-  const reading = text === undefined ? undefined : readJson(text);
-  if (reading?.ok === false && reading.isTooDeep) throw tooLarge(name, reading.why);
+  const reading = readJson(text);
+  if (!reading.ok && reading.isTooDeep) throw tooLarge(name, reading.why);
 }
 
 function tooLarge(name: string, why: string): AirlockError {
@@ -150,8 +156,9 @@ async function plan(stores: Stores, text: PolicyText): Promise<Planned> {
   const digest = digestOfBytes(bytes);
   const newest = await newestVersion(stores.catalog, name);
   const pending = await pendingVersion(stores, name, newest);
-  if (pending?.digest === digest) return { text, kind: 'pending', ...withReleases(pending, releases) };
-  if (newest?.digest === digest) return { text, kind: 'current', ...withReleases(newest, releases) };
+  const before = newest === undefined ? null : versionPath(name, newest.version);
+  if (pending?.digest === digest) return { text, kind: 'pending', before, ...withReleases(pending, releases) };
+  if (newest?.digest === digest) return { text, kind: 'current', before, ...withReleases(newest, releases) };
   const widening = newest === undefined ? null : await wideningOf(stores, newest, bytes);
   const widens = text.holdWidening === true && widening !== null && widening !== 'no';
   const { origin, validators = {}, at, verification, channel, source, fileName } = text;
@@ -173,17 +180,7 @@ async function plan(stores: Stores, text: PolicyText): Promise<Planned> {
     source,
     held: widens ? { widens, waits: false } : null,
   };
-  return { text, kind: 'new', version, isCompleted: false };
-}
-
-/** The newest held version, if it is newer than what is published. */
-async function pendingVersion(
-  { catalog }: Stores,
-  name: string,
-  newest: PolicyVersion | undefined,
-): Promise<PolicyVersion | undefined> {
-  const last = (await heldVersions(catalog, name)).at(-1);
-  return last !== undefined && last.version > (newest?.version ?? 0) ? last : undefined;
+  return { text, kind: 'new', before, version, isCompleted: false };
 }
 
 function withReleases(version: PolicyVersion, releases: readonly string[]): Pick<Planned, 'version' | 'isCompleted'> {
@@ -194,93 +191,11 @@ function withReleases(version: PolicyVersion, releases: readonly string[]): Pick
 /** Where the older bytes are gone, nobody can tell. */
 async function wideningOf(stores: Stores, newest: PolicyVersion, bytes: Uint8Array): Promise<Widening> {
   try {
-    return comparePolicies(await readVersion(stores, newest), bytes).widening;
+    return wideningBetween(await readVersion(stores, newest), bytes);
   } catch (error) {
     if (isAirlockError(error, 'blob.missing', 'blob.damaged')) return 'unknown';
     throw error;
   }
-}
-
-/** A version as it is to be after this, and how that differs from what is. */
-interface Settled extends Omit<BroughtPolicy, 'along'> {
-  readonly text: PolicyText;
-  /** Publish it, keep it as held, or leave all as it is. */
-  readonly write: 'publish' | 'hold' | 'nothing';
-}
-
-/** A version that is to be written down. */
-export type Change = Pick<Settled, 'version' | 'write'>;
-
-async function settleSets(
-  stores: Stores,
-  planned: readonly Planned[],
-): Promise<{ settled: Settled[]; along: Change[] }> {
-  const along: Change[] = [];
-  const missing = new Map<string, readonly string[]>();
-  const stems = new Set(planned.map(({ version }) => policySet(version.name)?.stem));
-  for (const stem of stems) {
-    if (stem === undefined) continue;
-    const own = planned.filter(({ version }) => policySet(version.name)?.stem === stem);
-    const set = await lookAtSet(stores, stem, own);
-    missing.set(stem, set.missing);
-    if (set.missing.length === 0) along.push(...set.waiting.map((version) => published(version)));
-  }
-  const settled = planned.map((each): Settled => {
-    const stem = policySet(each.version.name)?.stem;
-    return settle(each, stem === undefined ? undefined : missing.get(stem));
-  });
-  return { settled, along };
-}
-
-/** @param missing parts of its set that are not here, or have to be approved; undefined: it stands alone */
-function settle({ text, kind, version, isCompleted }: Planned, missing: readonly string[] | undefined): Settled {
-  if (kind === 'current') {
-    const how = { outcome: isCompleted ? 'completed' : 'present', write: isCompleted ? 'publish' : 'nothing' } as const;
-    return { text, version, waitsFor: [], ...how };
-  }
-  const waits = missing !== undefined && missing.length > 0;
-  // What was held because it makes more possible stays held, also where it is brought by somebody who would not ask.
-  const widens = version.held?.widens === true;
-  if (!widens && !waits) return { text, outcome: 'published', waitsFor: [], ...published(version) };
-  const waitsFor = (missing ?? []).filter((name) => name !== version.name);
-  return { text, outcome: 'held', version: { ...version, held: { widens, waits } }, waitsFor, write: 'hold' };
-}
-
-function published(version: PolicyVersion): { version: PolicyVersion; write: 'publish' } {
-  return { version: { ...version, held: null }, write: 'publish' };
-}
-
-/**
- * The parts of a set: those that come now or were brought before and wait, and those that are missing or still have to be
- * approved. A published part counts as missing: when one part changes, the others have to be brought again, changed or not.
- */
-async function lookAtSet(
-  stores: Stores,
-  stem: string,
-  own: readonly Planned[],
-): Promise<{ missing: string[]; waiting: PolicyVersion[] }> {
-  const missing: string[] = [];
-  const waiting: PolicyVersion[] = [];
-  for (const name of await partsOf(stores, stem, own)) {
-    const now = own.find(({ version }) => version.name === name);
-    const pending = await pendingVersion(stores, name, await newestVersion(stores.catalog, name));
-    if (now !== undefined) {
-      if (now.version.held?.widens === true) missing.push(name);
-    } else if (pending?.held?.widens === false) waiting.push(pending);
-    else missing.push(name);
-  }
-  return { missing, waiting };
-}
-
-/** Two at least, and as many as are known. */
-async function partsOf({ catalog }: Stores, stem: string, own: readonly Planned[]): Promise<string[]> {
-  let last = Math.max(2, ...own.map(({ version }) => policySet(version.name)?.part ?? 0));
-  for (let part = last + 1; part <= 9; part += 1) {
-    const name = `${stem}-${part}`;
-    const isKnown = (await newestVersion(catalog, name)) ?? (await heldVersions(catalog, name))[0];
-    if (isKnown !== undefined) last = part;
-  }
-  return Array.from({ length: last }, (_, index) => `${stem}-${index + 1}`);
 }
 
 /** Publishes and holds versions whose bytes are recorded. */
@@ -290,18 +205,19 @@ export async function write(
   { base, reason }: { base: number; reason: string },
 ): Promise<void> {
   const put: Put[] = [];
+  const hold: Pulled[] = [];
+  const unhold: string[] = [];
   for (const { version, write: how } of changes) {
     const { name, version: number } = version;
-    if (how === 'hold') await tx.keepPulled(pulledOf(version));
+    if (how === 'hold') hold.push(pulledOf(version));
     if (how !== 'publish') continue;
     const artifact = artifactOf(version);
     // Of a known version, what is said about it may change, never its bytes.
     put.push({ path: versionPath(name, number), artifact });
     const newest = await tx.lookup(POLICIES, name);
     if (Number(newest?.artifact.facts.version ?? 0) <= number) put.push({ path: name, artifact, replace: true });
-    await tx.dropPulled(heldPath(name, number));
+    unhold.push(heldPath(name, number));
   }
-  if (put.length === 0) return;
   await tx.ensureRepository(POLICIES, 'policy');
-  await tx.publish(POLICIES, { reason, base, put });
+  await tx.publish(POLICIES, { reason, base, put, hold, unhold });
 }

@@ -1,6 +1,6 @@
 /** Two versions of a policy text, compared by meaning where both are AWS policies, else line by line. */
 import { isAwsPolicy, readAwsPolicy } from './aws-policy.ts';
-import { readJson, utf8Text } from './json-text.ts';
+import { readableText, readJson, utf8Text } from './json-text.ts';
 import { type LineChange, lineDiff } from './line-diff.ts';
 import { type Change, type SemanticDiff, semanticDiff } from './semantic-diff.ts';
 
@@ -33,33 +33,51 @@ export function comparePolicies(older: Uint8Array, newer: Uint8Array): PolicyDif
   const sameBytes = Buffer.compare(older, newer) === 0;
   const diff = byMeaning(older, newer);
   if (typeof diff !== 'string') return { by: 'statements', sameBytes, lines: [], ...summary(diff, sameBytes) };
-  // What is no UTF-8 is compared all the same: each byte as a character.
-  const [a, b] = [utf8Text(older), utf8Text(newer)];
-  const isText = a !== undefined && b !== undefined;
-  const lines = isText ? lineDiff(a, b) : lineDiff(latin1(older), latin1(newer));
+  const isSame = isSameText(older, newer);
+  const { lines, more } = isSame ? { lines: [], more: 0 } : lineDiff(textOf(older), textOf(newer));
+  const notes = [
+    ...(isSame ? ['The texts differ in their encoding or in their line ends only.'] : [diff]),
+    ...(more > 0 ? [`There is more: ${more} lines that differ are not shown.`] : []),
+  ];
   return {
     by: 'lines',
     sameBytes,
-    widening: sameBytes ? 'no' : 'unknown',
+    widening: isSame ? 'no' : 'unknown',
     granted: [],
     withdrawn: [],
     changes: [],
     lines,
-    notes: sameBytes || diff === '' ? [] : [diff],
+    notes: sameBytes ? [] : notes.filter((note) => note !== ''),
   };
 }
 
-function latin1(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
+/** As `comparePolicies` says it, without looking for lines. */
+export function wideningBetween(older: Uint8Array, newer: Uint8Array): Widening {
+  const diff = byMeaning(older, newer);
+  if (typeof diff !== 'string') return wideningOf(diff);
+  return isSameText(older, newer) ? 'no' : 'unknown';
+}
+
+function isSameText(older: Uint8Array, newer: Uint8Array): boolean {
+  const [a, b] = [older, newer].map((bytes) => textOf(bytes).replaceAll('\r\n', '\n'));
+  return a === b;
+}
+
+function textOf(bytes: Uint8Array): string {
+  return readableText(bytes).text;
 }
 
 function summary(diff: SemanticDiff, sameBytes: boolean): Omit<PolicyDiff, 'by' | 'sameBytes' | 'lines'> {
-  const { changes, granted, withdrawn, widening, variablesChanged } = diff;
+  const { changes, granted, withdrawn, variablesChanged } = diff;
   const notes = [
     ...(variablesChanged ? ['Version changed: policy variables get another meaning.'] : []),
     ...(!sameBytes && changes.length === 0 ? ['The text differs, and what it allows and denies does not.'] : []),
   ];
-  return { widening: widening ? 'yes' : variablesChanged ? 'unknown' : 'no', granted, withdrawn, changes, notes };
+  return { widening: wideningOf(diff), granted, withdrawn, changes, notes };
+}
+
+function wideningOf({ widening, variablesChanged }: SemanticDiff): Widening {
+  return widening ? 'yes' : variablesChanged ? 'unknown' : 'no';
 }
 
 /** @returns why that cannot be done; empty where it was not to be expected */
@@ -74,7 +92,7 @@ function byMeaning(older: Uint8Array, newer: Uint8Array): SemanticDiff | string 
 }
 
 function readPolicy(bytes: Uint8Array) {
-  const reading = readJson(utf8Text(bytes) ?? '');
+  const reading = readJson(textOf(bytes));
   if (!reading.ok || !isAwsPolicy(reading.value)) return 'other';
   return readAwsPolicy(reading.value) ?? 'broken';
 }

@@ -9,7 +9,7 @@ import { readSmallFile, requireFile } from '../ingest/medium.ts';
 import { findSidecars } from '../ingest/sidecars.ts';
 import { checkSidecars, type Demands, requireStrength, summarize } from '../ingest/vouching.ts';
 import { type BroughtPolicy, bringPolicies } from './bring.ts';
-import { policyName } from './policy-name.ts';
+import { isReleaseName, policyName } from './policy-name.ts';
 
 export interface ImportPolicyOptions extends Demands {
   readonly releases: readonly string[];
@@ -58,7 +58,7 @@ export async function importPolicy(
 }
 
 function requireRelease(release: string): void {
-  if (/^[A-Za-z0-9][A-Za-z0-9._+~-]*$/.test(release) && release.length <= limits.policy.releaseName) return;
+  if (isReleaseName(release)) return;
   throw new AirlockError(
     'usage.invalid',
     `${quote(release)} names no release. Write it as its vendor does, such as 6.9.161 or 6.3.0-107.r1.el7.`,

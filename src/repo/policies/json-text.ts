@@ -23,6 +23,20 @@ export function utf8Text(bytes: Uint8Array): string | undefined {
   }
 }
 
+/** What bytes are as characters; `none`: they are none, and each byte stands for itself. */
+export type Encoding = 'utf-8' | 'utf-16le' | 'utf-16be' | 'none';
+
+/** Bytes as a person, or a tool that is not strict, would read them. UTF-16 is known by its byte order mark. */
+export function readableText(bytes: Uint8Array): { text: string; encoding: Encoding } {
+  const utf8 = utf8Text(bytes);
+  if (utf8 !== undefined) return { text: utf8, encoding: 'utf-8' };
+  const [first, second] = bytes;
+  const encoding =
+    first === 0xff && second === 0xfe ? 'utf-16le' : first === 0xfe && second === 0xff ? 'utf-16be' : 'none';
+  const text = encoding === 'none' ? undefined : new TextDecoder(encoding).decode(bytes);
+  return { text: text ?? Buffer.from(bytes).toString('latin1'), encoding };
+}
+
 /** Reads JSON of at most limits.policy.depth levels. Texts longer than limits.policy.bytes do not get here. */
 export function readJson(text: string): JsonReading {
   const { deepAt, duplicates } = scan(text);

@@ -13,19 +13,20 @@ const CONTEXT = 2;
 /**
  * The fewest lines to take out and put in (E. Myers, An O(ND) Difference Algorithm, 1986). Where there are more than
  * limits.policy.lineChanges of them, all between the first and the last that differ.
+ * @returns at most limits.policy.lines of either text, and how many `more` differ
  */
-export function lineDiff(older: string, newer: string): LineChange[] {
+export function lineDiff(older: string, newer: string): { lines: LineChange[]; more: number } {
   const [a, b] = [linesOf(older), linesOf(newer)];
   let head = 0;
   while (head < a.length && head < b.length && a[head] === b[head]) head += 1;
   let tail = 0;
   while (tail < a.length - head && tail < b.length - head && a.at(-1 - tail) === b.at(-1 - tail)) tail += 1;
-  const middle = edits(a.slice(head, a.length - tail), b.slice(head, b.length - tail));
-  if (middle.length === 0) return [];
+  const { middle, more } = edits(a.slice(head, a.length - tail), b.slice(head, b.length - tail));
+  if (middle.length === 0) return { lines: [], more: 0 };
   const same = (line: string): LineChange => ({ change: 'same', line });
   const before = a.slice(Math.max(0, head - CONTEXT), head).map(same);
   const after = a.slice(a.length - tail, a.length - tail + CONTEXT).map(same);
-  return nearChanges([...before, ...middle, ...after]);
+  return { lines: nearChanges([...before, ...middle, ...after]), more };
 }
 
 /** A last line without its line feed is another line. */
@@ -36,15 +37,17 @@ function linesOf(text: string): string[] {
   return lines;
 }
 
-function edits(a: readonly string[], b: readonly string[]): LineChange[] {
+function edits(a: readonly string[], b: readonly string[]): { middle: LineChange[]; more: number } {
   const rounds = search(a, b);
-  return rounds === undefined ? wholly(a, b) : trace(a, b, rounds);
+  if (rounds !== undefined) return { middle: trace(a, b, rounds), more: 0 };
+  const middle = wholly(a, b);
+  return { middle, more: a.length + b.length - middle.length };
 }
 
 function wholly(a: readonly string[], b: readonly string[]): LineChange[] {
   return [
-    ...a.map((line): LineChange => ({ change: 'removed', line })),
-    ...b.map((line): LineChange => ({ change: 'added', line })),
+    ...a.slice(0, limits.policy.lines).map((line): LineChange => ({ change: 'removed', line })),
+    ...b.slice(0, limits.policy.lines).map((line): LineChange => ({ change: 'added', line })),
   ];
 }
 

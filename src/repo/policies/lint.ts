@@ -6,7 +6,7 @@ import { limits } from '../../limits.ts';
 import { quote } from '../formats/quote.ts';
 import { asList, isAwsPolicy, isObject, type PatternSet, readAwsPolicy, type Statement } from './aws-policy.ts';
 import { formatOf, type PolicyFormat } from './compare.ts';
-import { readJson, utf8Text } from './json-text.ts';
+import { readableText, readJson } from './json-text.ts';
 import { setIncludes } from './semantic-diff.ts';
 import { includes, newEffort, wildcard } from './wildcard.ts';
 
@@ -46,16 +46,21 @@ const MOST_CHARACTERS = 6144;
 
 /** @param bytes at most limits.policy.bytes */
 export function lint(bytes: Uint8Array): LintReport {
-  const text = utf8Text(bytes);
+  const { text, encoding } = readableText(bytes);
   const format = formatOf(bytes);
-  const characters = text?.replace(/\s+/g, '').length ?? bytes.byteLength;
+  const characters = text.replace(/\s+/g, '').length;
   const findings: Finding[] = [];
   const report: Report = (level, rule, message) => {
     if (findings.length < limits.policy.findings) findings.push({ level, rule, message });
   };
-  if (text === undefined) report('error', 'encoding', 'It is not UTF-8.');
-  else if (text.trim() === '') report('error', 'empty', 'It is empty.');
-  else lintText(text, characters, report);
+  if (encoding !== 'utf-8') {
+    const what = encoding === 'none' ? 'It is not UTF-8' : 'It is UTF-16';
+    report('error', 'encoding', `${what}, and AWS takes UTF-8 only. Save it as UTF-8.`);
+  }
+  if (text.trim() === '') report('error', 'empty', 'It is empty.');
+  else if (text.includes('\0'))
+    report('error', 'encoding', 'It has NUL characters: it may be UTF-16, or no text at all.');
+  else if (encoding !== 'none') lintText(text, characters, report);
   if (Buffer.from(bytes.subarray(0, 3)).equals(Buffer.from([0xef, 0xbb, 0xbf]))) {
     report('warning', 'encoding', 'It begins with a byte order mark, which AWS may refuse.');
   }

@@ -3,6 +3,7 @@
  * path of the newest published text, the second that of one version.
  */
 import { AirlockError } from '../../errors.ts';
+import { limits } from '../../limits.ts';
 import { quote } from '../formats/quote.ts';
 
 export const POLICIES = 'policies';
@@ -44,6 +45,11 @@ export function versionPath(name: string, version: number): string {
 /** True for the path of one version, which never holds other bytes. */
 export function isVersionPath(path: string): boolean {
   return /@[1-9]\d*$/.test(path);
+}
+
+/** True for the name of a release, as vendors write them, with which a text may go. */
+export function isReleaseName(text: string): boolean {
+  return /^[A-Za-z0-9][A-Za-z0-9._+~-]*$/.test(text) && text.length <= limits.policy.releaseName;
 }
 
 /** Texts that make sense only together: `aviatrix-…-expanded-1` and `-2` are one policy, cut in two. */

@@ -66,12 +66,13 @@ function actionsOf(changes: readonly Change[], which: Change['change']): string[
   return sorted(found.flatMap(({ actions, notAction }) => (notAction ? [`NotAction ${actions.join(', ')}`] : actions)));
 }
 
-/** What `policy` has and `other` has not. */
+/** What `policy` has and `other` has not; nothing of use once all effort is spent. */
 function missing(policy: AwsPolicy, other: AwsPolicy, change: Change['change'], effort: Effort): Change[] {
   return policy.statements.flatMap((statement) => {
     const rivals = other.statements.filter(({ effect }) => effect === statement.effect);
     const found = new Map<string, { aspect: Aspect; resources: PatternSet; actions: string[] }>();
     for (const actions of atoms(statement.actions)) {
+      if (effort.left < 0) return []; // there will be no comparison
       for (const { aspect, resources } of uncovered(statement, actions, { rivals, effort })) {
         const key = `${aspect}\n${namesOf(resources).join('\n')}`;
         const group = found.get(key) ?? { aspect, resources, actions: [] };
@@ -100,7 +101,8 @@ function inCommon(actions: readonly string[], rivals: readonly Statement[], effo
   const others = rivals.flatMap(({ actions: { not, patterns } }) => (not ? [] : patterns));
   const found = actions.map((action): [string, string[]] => {
     const pattern = wildcard(action, { ignoreCase: true });
-    const shared = pattern.isLiteral ? [] : others.filter((other) => overlaps(pattern, other, effort));
+    const shared =
+      pattern.isLiteral || effort.left < 0 ? [] : others.filter((other) => overlaps(pattern, other, effort));
     return [action, sorted(shared.map(({ text }) => text)).slice(0, limits.policy.inCommon)];
   });
   return Object.fromEntries(found.filter(([, shared]) => shared.length > 0));

@@ -1,8 +1,8 @@
 /**
  * The versions of policy texts: published ones in the repository `policies`, and those that are held back.
  *
- * A held version is in no revision, so nobody is served it and no bundle carries it. It is kept as what was fetched is kept
- * (catalog/pulled.ts): a catalog that was made anew no longer knows it, and it has to be brought again.
+ * A held version is at no path of the repository, so nobody is served it and no bundle carries it. Its bytes are kept beside
+ * it (catalog/pulled.ts), and the repository's revisions tell of it, so a catalog that was made anew still knows it.
  */
 import { z } from 'zod';
 import { AirlockError } from '../../errors.ts';
@@ -165,6 +165,20 @@ export async function heldVersions(catalog: Catalog, name?: string): Promise<Pol
     after = last.path;
   }
   return found.sort((a, b) => (a.name === b.name ? a.version - b.version : a.name < b.name ? -1 : 1));
+}
+
+/** Every version that a text ever had here, by number: also those of revisions that are not published any more. */
+export async function versionsEver(catalog: Catalog, name: string): Promise<PolicyVersion[]> {
+  const held = new Map((await heldVersions(catalog, name)).map((each) => [each.version, each]));
+  const least = Math.max((await newestVersion(catalog, name))?.version ?? 0, ...held.keys());
+  const found: PolicyVersion[] = [];
+  for (let number = 1; ; number += 1) {
+    const path = versionPath(name, number);
+    const entry = (await catalog.lookup(POLICIES, path)) ?? (await catalog.former(POLICIES, path, new Date(0)));
+    const version = entry === undefined ? held.get(number) : ofArtifact(entry.artifact);
+    if (version !== undefined) found.push(version);
+    else if (number > least) return found;
+  }
 }
 
 /** One version, published or held. */

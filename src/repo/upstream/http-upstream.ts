@@ -17,6 +17,8 @@ export interface HttpUpstreamOptions {
   readonly password?: string;
   /** Certificates in PEM that vouch for the origin of `url`, in place of those of the system. */
   readonly ca?: string;
+  /** Our own certificate and its private key in PEM; shown to the origin of `url` only. */
+  readonly identity?: { readonly certificate: string; readonly key: string };
   /** `http://host:port` of a proxy through which to go. */
   readonly proxy?: string;
   /** Names us in Via (RFC 9110, 7.6.3). */
@@ -57,6 +59,10 @@ export class HttpUpstream implements Upstream {
     this.#client = this.#makeClient(url, options);
   }
 
+  address(path: string): string {
+    return `${this.#base}${path}`;
+  }
+
   async head(path: string, options: FetchOptions = {}): Promise<UpstreamFacts | undefined> {
     const { head, stream } = await this.#ask(path, 'HEAD', options);
     stream.resume();
@@ -87,7 +93,7 @@ export class HttpUpstream implements Upstream {
 
   #makeClient(url: URL, options: HttpUpstreamOptions): Got {
     const { connectTimeout, answerTimeout, idleTimeout, redirects } = { ...limits.proxy, ...options.limits };
-    const { username, password, ca } = options;
+    const { username, password, ca, identity } = options;
     const [httpAgent, httpsAgent] = this.#agents;
     return got.extend({
       agent: { http: httpAgent, https: httpsAgent },
@@ -110,7 +116,7 @@ export class HttpUpstream implements Upstream {
       },
       ...(username === undefined ? {} : { username }),
       ...(password === undefined ? {} : { password }),
-      ...(ca === undefined ? {} : { https: { certificateAuthority: ca } }),
+      https: { ...(ca === undefined ? {} : { certificateAuthority: ca }), ...identity },
       hooks: {
         beforeRedirect: [
           (next, response) => {
@@ -124,6 +130,8 @@ export class HttpUpstream implements Upstream {
             next.password = '';
             delete next.headers.authorization;
             next.https.certificateAuthority = undefined;
+            next.https.certificate = undefined;
+            next.https.key = undefined;
           },
         ],
       },
@@ -169,7 +177,7 @@ export class HttpUpstream implements Upstream {
   #read(path: string, { statusCode: status = 0, headers, url }: Head, options: FetchOptions) {
     // A folder is no file, though asking for one as if it were leads to its listing.
     const isFolder =
-      path !== '' && !path.endsWith('/') && new URL(url).pathname === `${new URL(this.#name(path)).pathname}/`;
+      path !== '' && !path.endsWith('/') && new URL(url).pathname === `${new URL(this.address(path)).pathname}/`;
     if (isFolder || isMissing(status, options.onlyIfCached)) return { type: 'missing' as const };
     if (status === 304 && options.unless !== undefined) {
       return { type: 'not-modified' as const, facts: readFacts(headers, null) };
@@ -209,10 +217,6 @@ export class HttpUpstream implements Upstream {
     };
   }
 
-  #name(path: string): string {
-    return `${this.#base}${path}`;
-  }
-
   /** got wraps what lookups and hooks throw. */
   #failure(error: unknown, path: string): AirlockError {
     for (let each: unknown = error; each instanceof Error; each = each.cause) {
@@ -221,7 +225,7 @@ export class HttpUpstream implements Upstream {
     const { message, name } = error instanceof Error ? error : new Error(String(error));
     const code = codeOf(error);
     if (name === 'AbortError') {
-      return new AirlockError('interrupted', `Fetching ${this.#name(path)} was interrupted.`, { cause: error });
+      return new AirlockError('interrupted', `Fetching ${this.address(path)} was interrupted.`, { cause: error });
     }
     const isFar =
       error instanceof TimeoutError ||
@@ -231,12 +235,12 @@ export class HttpUpstream implements Upstream {
     return isFar
       ? new AirlockError(
           'upstream.unreachable',
-          `${this.#name(path)} cannot be reached (${message}). See that the name, the network and the certificate are right; what was fetched is kept, and gone on with.`,
+          `${this.address(path)} cannot be reached (${message}). See that the name, the network and the certificate are right; what was fetched is kept, and gone on with.`,
           { cause: error, details },
         )
       : new AirlockError(
           'upstream.failed',
-          `${this.#name(path)} broke off (${message}). What was fetched is kept; ask again to go on.`,
+          `${this.address(path)} broke off (${message}). What was fetched is kept; ask again to go on.`,
           { cause: error, details },
         );
   }
@@ -246,13 +250,13 @@ export class HttpUpstream implements Upstream {
     if (status === 401 || status === 403 || status === 407) {
       return new AirlockError(
         'upstream.unauthorized',
-        `${this.#name(path)} refuses us (${status}). Check username and password of this upstream in the configuration.`,
+        `${this.address(path)} refuses us (${status}). Check username and password of this upstream in the configuration, or clientCertificate where it asks for one.`,
         { details },
       );
     }
     return new AirlockError(
       'upstream.failed',
-      `${this.#name(path)} answered with status ${status}. Try again later, or ask whoever runs it.`,
+      `${this.address(path)} answered with status ${status}. Try again later, or ask whoever runs it.`,
       { details },
     );
   }
@@ -260,7 +264,7 @@ export class HttpUpstream implements Upstream {
   #unusable(path: string, why: string): AirlockError {
     return new AirlockError(
       'upstream.unusable',
-      `What ${this.#name(path)} answered is not that file: ${why}. Nothing of it was kept.`,
+      `What ${this.address(path)} answered is not that file: ${why}. Nothing of it was kept.`,
       { details: { origin: this.origin } },
     );
   }
@@ -268,7 +272,7 @@ export class HttpUpstream implements Upstream {
   #changed(path: string): AirlockError {
     return new AirlockError(
       'upstream.changed',
-      `${this.#name(path)} is not the file any more that it was. It is fetched anew; ask again.`,
+      `${this.address(path)} is not the file any more that it was. It is fetched anew; ask again.`,
       { details: { origin: this.origin } },
     );
   }

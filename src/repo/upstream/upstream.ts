@@ -61,6 +61,8 @@ export type UpstreamAnswer =
 export interface Upstream {
   /** Scheme and authority, for people. Without credentials. */
   readonly origin: string;
+  /** The URL of a path, for people and for records. Without credentials. */
+  address(path: string): string;
   /**
    * What the other side says of a path.
    * @param path as in a URL, encoded, without a slash in front; may be empty

@@ -8,10 +8,11 @@ import type { BlobStat, BlobWriter, Digest } from '../../repo/blobs/blob-store.t
 import { digestOf } from '../../repo/blobs/digest-of.ts';
 import { readAhead } from '../../repo/blobs/read-ahead.ts';
 import { sliceReader, sliceStat } from '../../repo/blobs/slice-reader.ts';
-import { quoteUnsafe } from '../../repo/formats/quote.ts';
 import { heard, type Leases, leased, requireSpace, type StagingOptions, type Stores } from '../../repo/staging.ts';
 import { TrustedBlobs } from '../../repo/trusted-blobs.ts';
-import { blobsOf, type Manifest, type ManifestBlob } from './manifest.ts';
+import { bringDelta } from './bring-delta.ts';
+import { damagedVolume } from './damaged-volume.ts';
+import { isCarried, type Manifest, type ManifestBlob, type ManifestCarried, neededBytes } from './manifest.ts';
 import type { VolumeSet } from './volume-set.ts';
 
 type InVolumes = Extract<ManifestBlob, { in: 'volumes' }>;
@@ -20,7 +21,7 @@ type InBlob = Extract<ManifestBlob, { in: 'blob' }>;
 /** What of a bundle is not here yet. */
 export interface MissingBlobs {
   /** To be read, in the order in which they lie. */
-  readonly whole: readonly InVolumes[];
+  readonly carried: readonly ManifestCarried[];
   /** Slices of what is here or will be. */
   readonly slices: readonly InBlob[];
 }
@@ -32,38 +33,43 @@ const PARTIAL = 'bundles.partial';
  * @throws bundle.base-missing if the bundle counts on something that is not here any more
  */
 export async function findMissing(stores: Stores, manifest: Manifest, leases: Leases): Promise<MissingBlobs> {
-  const whole: InVolumes[] = [];
+  const carried: ManifestCarried[] = [];
   const slices: InBlob[] = [];
   const lost: Extract<ManifestBlob, { in: 'site' }>[] = [];
-  for (const blob of manifest.blobs) {
+  for (const blob of manifest.blobs.values()) {
     if (await isPublished(stores, blob.digest)) continue;
     if ((await leased(stores, blob.digest, leases)) !== undefined) continue;
-    if (blob.in === 'volumes') whole.push(blob);
+    if (isCarried(blob)) carried.push(blob);
     else if (blob.in === 'blob') slices.push(blob);
     else if (!(await isStillGood(stores, blob.digest))) lost.push(blob);
   }
   if (lost.length > 0) throw baseMissing(manifest, lost);
-  const place = ({ pieces: [first] }: InVolumes) => [first?.volume ?? 0, first?.offset ?? 0] as const;
-  whole.sort((a, b) => place(a)[0] - place(b)[0] || place(a)[1] - place(b)[1]);
-  return { whole, slices };
+  const place = ({ pieces: [first] }: ManifestCarried) => [first?.volume ?? 0, first?.offset ?? 0] as const;
+  carried.sort((a, b) => place(a)[0] - place(b)[0] || place(a)[1] - place(b)[1]);
+  return { carried, slices };
 }
 
 /**
  * Brings everything that is missing.
- * @throws space.insufficient before anything is read; blob.digest-mismatch naming the volume; source.lost, interrupted
+ * @throws space.insufficient before anything is read; blob.digest-mismatch naming the volume; as bringDelta; source.lost,
+ *   interrupted
  */
 export async function bringBlobs(
   stores: Stores,
   manifest: Manifest,
-  { whole, slices }: MissingBlobs,
+  { carried, slices }: MissingBlobs,
   { volumes, options }: { volumes: VolumeSet; options: StagingOptions },
 ): Promise<void> {
-  const bytes = whole.reduce((sum, { size }) => sum + size, 0);
+  const bytes = carried.reduce((sum, blob) => sum + neededBytes(blob), 0);
   await requireSpace(stores.blobs, bytes);
   const record = new Recorder(stores);
   options.progress.start('import', bytes);
   try {
-    for (const blob of whole) await record.add(await bringOne(stores, blob, volumes, options));
+    for (const blob of carried) {
+      const brought =
+        blob.in === 'delta' ? bringDelta(stores, blob, { volumes, options }) : bringOne(stores, blob, volumes, options);
+      await record.add(await brought);
+    }
     await record.flush();
     await recordSlices(stores, manifest, slices, options);
   } finally {
@@ -88,7 +94,7 @@ async function bringOne(
     for (const { volume, offset, length } of blob.pieces) {
       const skip = Math.min(length, Math.max(0, done - from));
       const { file } = volumes.volume(volume);
-      for await (const bytes of readAhead(file, { start: offset + skip, end: offset + length })) {
+      for await (const bytes of readAhead(file, { start: offset + skip, end: offset + length }, limits.chunk)) {
         await writer.writeAt(done, bytes);
         done += bytes.byteLength;
         onBytes(bytes.byteLength);
@@ -164,13 +170,12 @@ async function recordSlices(
   slices: readonly InBlob[],
   options: StagingOptions,
 ): Promise<void> {
-  const known = blobsOf(manifest);
   for (const [of, own] of Map.groupBy(slices, (slice) => slice.of)) {
     const container = await blobs.open(of);
     try {
       for (const slice of own) {
         const found = await digestOf(sliceReader(container, slice), () => heard(options)(0));
-        if (found !== slice.digest) throw wrongSlice(slice, known.get(of));
+        if (found !== slice.digest) throw wrongSlice(slice, manifest.blobs.get(of));
       }
       await catalog.transaction(async (tx) => {
         for (const slice of own)
@@ -207,16 +212,6 @@ function wrongSlice({ digest }: InBlob, container: ManifestBlob | undefined): Ai
     'blob.digest-mismatch',
     `${digest} does not lie in ${container?.digest ?? 'its image'} where the manifest says. Ask for a new bundle.`,
     { details: { digest } },
-  );
-}
-
-function damagedVolume({ digest, pieces }: InVolumes, volumes: VolumeSet, cause: AirlockError): AirlockError {
-  const places = [...new Set(pieces.map(({ volume }) => volume))].map((number) => volumes.volume(number));
-  const names = places.map(({ name, where }) => `${name} at ${quoteUnsafe(where)}`).join(' or ');
-  return new AirlockError(
-    'blob.digest-mismatch',
-    `${names} is damaged: ${digest} is not what was signed. Nothing was published. Copy or write that medium again ("airlock export --resume" writes what is damaged), and run the same command: it goes on.`,
-    { cause, details: { digest, volumes: places.map(({ name }) => name) } },
   );
 }
 

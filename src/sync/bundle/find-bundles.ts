@@ -4,10 +4,10 @@
  */
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
+import { digestOf } from '../../repo/blobs/digest-of.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
-import type { Carrier } from '../carriers/carrier.ts';
-import { sha256 } from '../trust/metadata.ts';
-import { isSiteName } from '../trust/site-name.ts';
+import type { CarriedFile, Carrier } from '../carriers/carrier.ts';
+import { headOf } from './manifest-lines.ts';
 import { COMMIT, isVolumeName, MANIFEST, METADATA } from './names.ts';
 
 /** A folder that holds a bundle, or some of it. */
@@ -23,7 +23,8 @@ export interface FoundFolder {
 export interface FoundBundle {
   /** SHA-256 of its manifest. */
   readonly id: string;
-  readonly manifest: Buffer;
+  /** Bytes of its manifest. */
+  readonly size: number;
   /** What the manifest says; nobody vouches for it yet. */
   readonly claims: { readonly site: string; readonly sequence: number };
   readonly folders: readonly FoundFolder[];
@@ -41,22 +42,19 @@ export interface FoundOnMedia {
  * @throws bundle.not-found if there is nothing; source.lost
  */
 export async function findBundles(places: readonly Carrier[]): Promise<FoundOnMedia> {
-  const bundles = new Map<string, { manifest: Buffer; folders: FoundFolder[] }>();
+  const bundles = new Map<string, Omit<FoundBundle, 'folders'> & { readonly folders: FoundFolder[] }>();
   const strays: FoundFolder[] = [];
   for await (const { carrier, names, folders, unfinished } of foldersOf(places)) {
     const volumes = names.filter(isVolumeName);
     const folder = { carrier, committed: names.includes(COMMIT), volumes };
-    const manifest = names.includes(MANIFEST)
-      ? await readCarried(carrier, MANIFEST, limits.bundle.manifestBytes)
-      : undefined;
+    const manifest = names.includes(MANIFEST) ? await lookAt(carrier) : undefined;
     if (manifest === undefined) {
       if (volumes.length > 0 || unfinished || folders.includes(METADATA)) strays.push(folder);
       continue;
     }
-    const id = sha256(manifest);
-    const known = bundles.get(id) ?? { manifest, folders: [] };
+    const known = bundles.get(manifest.id) ?? { ...manifest, folders: [] };
     known.folders.push(folder);
-    bundles.set(id, known);
+    bundles.set(manifest.id, known);
   }
   if (bundles.size === 0 && strays.length === 0) {
     throw new AirlockError(
@@ -64,32 +62,49 @@ export async function findBundles(places: readonly Carrier[]): Promise<FoundOnMe
       `There is no bundle in ${places.map(({ where }) => quoteUnsafe(where)).join(', ')}. Check that the right medium is mounted.`,
     );
   }
-  const found = [...bundles].map(([id, { manifest, folders }]) => ({
-    id,
-    manifest,
-    folders,
-    claims: claimsOf(manifest),
-  }));
-  return { bundles: found.sort((a, b) => b.claims.sequence - a.claims.sequence), strays };
+  const found = [...bundles.values()].sort((a, b) => b.claims.sequence - a.claims.sequence);
+  return { bundles: found, strays };
+}
+
+/** Where a manifest begins, says for whom it is. */
+const HEAD_BYTES = 64 * 1024;
+
+/** Reads a manifest once, without holding it. @returns undefined if it is not there. @throws bundle.invalid if it is too long */
+async function lookAt(carrier: Carrier): Promise<Omit<FoundBundle, 'folders'> | undefined> {
+  const file = await openCarried(carrier, MANIFEST, limits.bundle.manifestBytes);
+  if (file === undefined) return undefined;
+  try {
+    const start = Buffer.alloc(Math.min(HEAD_BYTES, file.size));
+    await file.readAt(start, 0);
+    const id = (await digestOf(file)).slice('sha256:'.length);
+    const { site = '', sequence = 0 } = headOf(start) ?? {};
+    return { id, size: file.size, claims: { site, sequence } };
+  } finally {
+    await file.close();
+  }
 }
 
 /** Reads a small file whole. @returns undefined if it is not there. @throws bundle.invalid if it is too long */
 export async function readCarried(carrier: Carrier, name: string, limit: number): Promise<Buffer | undefined> {
-  const file = await carrier.open(name);
+  const file = await openCarried(carrier, name, limit);
   if (file === undefined) return undefined;
   try {
-    if (file.size > limit) {
-      throw new AirlockError(
-        'bundle.invalid',
-        `${name} at ${quoteUnsafe(carrier.where)} has ${file.size} bytes; ${limit} are the most it may have. It is not what its name says.`,
-      );
-    }
     const bytes = Buffer.alloc(file.size);
     await file.readAt(bytes, 0);
     return bytes;
   } finally {
     await file.close();
   }
+}
+
+async function openCarried(carrier: Carrier, name: string, limit: number): Promise<CarriedFile | undefined> {
+  const file = await carrier.open(name);
+  if (file === undefined || file.size <= limit) return file;
+  await file.close();
+  throw new AirlockError(
+    'bundle.invalid',
+    `${name} at ${quoteUnsafe(carrier.where)} has ${file.size} bytes; ${limit} are the most it may have. It is not what its name says.`,
+  );
 }
 
 interface ListedFolder {
@@ -113,15 +128,5 @@ async function* foldersOf(places: readonly Carrier[]): AsyncGenerator<ListedFold
       const unfinished = listing.unfinished.some((name) => isVolumeName(name) || name === MANIFEST);
       yield { carrier, names: listing.files.map(({ name }) => name), folders: listing.folders, unfinished };
     }
-  }
-}
-
-function claimsOf(manifest: Buffer): FoundBundle['claims'] {
-  try {
-    const { site, sequence } = JSON.parse(manifest.toString('utf8')) as { site?: unknown; sequence?: unknown };
-    const isGood = typeof site === 'string' && isSiteName(site) && Number.isSafeInteger(sequence);
-    return isGood ? { site, sequence: Number(sequence) } : { site: '', sequence: 0 };
-  } catch {
-    return { site: '', sequence: 0 };
   }
 }

@@ -10,8 +10,10 @@ import type { PackagesContext } from '../../repo/packages/prepare-change.ts';
 import { abandon, type Leases, type StagingOptions, throwIfAborted } from '../../repo/staging.ts';
 import type { Carrier } from '../carriers/carrier.ts';
 import type { SiteTrust } from '../trust/site-trust.ts';
-import { bringBlobs, findMissing } from './bring-blobs.ts';
+import { bringBlobs, findMissing, type MissingBlobs } from './bring-blobs.ts';
 import { type FoundBundle, type FoundOnMedia, findBundles } from './find-bundles.ts';
+import { copyManifest } from './local-manifest.ts';
+import { carriedBytes } from './manifest.ts';
 import { bundleName } from './names.ts';
 import { planChanges, publishBundle, type RepositoryChange } from './publish-bundle.ts';
 import { chooseBundle, type VerifiedBundle, verifyBundle } from './verify-bundle.ts';
@@ -49,7 +51,13 @@ export interface ImportBundleReport {
   };
   readonly volumes: readonly { readonly name: string; readonly where: string }[];
   /** What was read, and what was here already. */
-  readonly blobs: { readonly read: number; readonly bytes: number; readonly present: number };
+  readonly blobs: {
+    readonly read: number;
+    /** Bytes that were read, and how many of the blobs were made from deltas. */
+    readonly bytes: number;
+    readonly made: number;
+    readonly present: number;
+  };
   readonly repositories: readonly RepositoryChange[];
   readonly revoked: readonly Withdrawn[];
   /** For the person in front: what lies on the media and was passed over. */
@@ -75,27 +83,29 @@ async function importFound(
   options: ImportBundleOptions,
 ): Promise<ImportBundleReport> {
   const chosen = await chooseBundle(context.trust, found);
-  const bundle = await verifyBundle(context.trust, chosen, options);
+  await using copies = new AsyncDisposableStack();
+  const copy = async () => copies.use(await copyManifest(context.packages.blobs, chosen));
+  const bundle = await verifyBundle(context.trust, chosen, { ...options, copy });
   const folders = [...chosen.folders.filter(({ committed }) => committed), ...found.strays];
   const leases: Leases = new Set();
   try {
     const revoked = await applyRevocations(context, bundle);
     await planChanges(context.packages.catalog, bundle);
     const missing = await findMissing(context.packages, bundle.manifest, leases);
-    const volumes = await VolumeSet.open(bundle.manifest, missing.whole, folders);
+    const volumes = await VolumeSet.open(bundle.manifest, missing.carried, folders);
     try {
       await bringBlobs(context.packages, bundle.manifest, missing, { volumes, options });
       throwIfAborted(options.signal);
       const at = context.now();
       const repositories = await land(context, bundle, { leases, at });
-      const bytes = missing.whole.reduce((sum, { size }) => sum + size, 0);
-      const read = missing.whole.length;
+      const { carried } = missing;
+      const read = carried.length;
       return {
         ...factsOf(bundle),
         outcome: bundle.isLanded && read === 0 && repositories.every(isUnchanged) ? 'present' : 'imported',
         importedAt: at.toISOString(),
         volumes: volumes.places(),
-        blobs: { read, bytes, present: bundle.manifest.blobs.length - read },
+        blobs: readOf(carried, bundle.manifest),
         repositories,
         revoked,
         warnings: passedOver(found, chosen, volumes.places()),
@@ -132,8 +142,8 @@ async function land(
   bundle: VerifiedBundle,
   options: { leases: Leases; at: Date },
 ): Promise<RepositoryChange[]> {
-  const plans = await planChanges(packages.catalog, bundle);
-  if (bundle.isLanded && plans.every(({ put }) => put.length === 0)) {
+  const plans = bundle.isLanded ? await planChanges(packages.catalog, bundle) : [];
+  if (bundle.isLanded && plans.every(({ puts }) => puts === 0)) {
     await abandon(packages, options.leases);
     return plans.map(({ repository, base, added, replaced, unchanged }) => {
       return { repository, revision: base, added, replaced, unchanged };
@@ -142,6 +152,15 @@ async function land(
   const { changes, mark } = await publishBundle(packages, trust, bundle, options);
   await trust.landed(mark, bundle.verified, bundle.created);
   return changes;
+}
+
+function readOf(carried: MissingBlobs['carried'], { blobs }: VerifiedBundle['manifest']): ImportBundleReport['blobs'] {
+  return {
+    read: carried.length,
+    bytes: carried.reduce((sum, blob) => sum + carriedBytes(blob), 0),
+    made: carried.filter((blob) => blob.in === 'delta').length,
+    present: blobs.size - carried.length,
+  };
 }
 
 function isUnchanged({ added, replaced }: RepositoryChange): boolean {
@@ -155,12 +174,12 @@ async function applyRevocations(
 ): Promise<Withdrawn[]> {
   const { list, bytes } = bundle.revocations;
   const revoked = new Set<Digest>(list.revoked.map(({ digest }) => digest));
-  const brought = bundle.manifest.blobs.filter(({ digest }) => revoked.has(digest));
+  const brought = [...revoked].filter((digest) => bundle.manifest.blobs.has(digest));
   if (brought.length > 0) {
     throw new AirlockError(
       'trust.revoked',
-      `The bundle brings content that was revoked (${brought[0]?.digest}). Ask for a new bundle.`,
-      { details: { revoked: brought.slice(0, limits.bundle.named).map(({ digest }) => digest) } },
+      `The bundle brings content that was revoked (${brought[0]}). Ask for a new bundle.`,
+      { details: { revoked: brought.slice(0, limits.bundle.named) } },
     );
   }
   const reason = `revoked by bundle ${bundleName(bundle.site, bundle.manifest.sequence)}`;

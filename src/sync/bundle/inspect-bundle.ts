@@ -3,14 +3,24 @@
  * for `bundle verify`, which reads every byte. Neither changes anything.
  */
 import { AirlockError } from '../../errors.ts';
+import type { BlobStore } from '../../repo/blobs/blob-store.ts';
 import { heard, type StagingOptions } from '../../repo/staging.ts';
 import type { Carrier } from '../carriers/carrier.ts';
 import type { SiteTrust } from '../trust/site-trust.ts';
-import { findBundles } from './find-bundles.ts';
-import { parseManifest } from './manifest.ts';
+import { type FoundBundle, findBundles } from './find-bundles.ts';
+import type { LocalBytes } from './local-bytes.ts';
+import { copyManifest } from './local-manifest.ts';
+import { carriedBytes, neededBytes } from './manifest.ts';
 import { bundleName } from './names.ts';
 import { sha256Of } from './put-file.ts';
+import { readManifest } from './read-manifest.ts';
 import { chooseBundle, verifyBundle } from './verify-bundle.ts';
+
+/** Manifests are copied to `blobs` while they are read. */
+export interface InspectContext {
+  readonly trust: SiteTrust;
+  readonly blobs: Pick<BlobStore, 'create'>;
+}
 
 export interface InspectedBundle {
   readonly bundle: string;
@@ -26,8 +36,9 @@ export interface InspectedBundle {
   readonly base: number | null;
   readonly repositories: readonly { readonly name: string; readonly kind: string; readonly entries: number }[];
   readonly volumes: readonly { readonly name: string; readonly size: number; readonly where: string | null }[];
-  /** Bytes in volumes, which the import needs free. */
+  /** Bytes in volumes, and bytes that the import needs free. */
   readonly bytes: number;
+  readonly needed: number;
   /** Whether this site would take it. */
   readonly trust:
     | { readonly ok: true; readonly landed: boolean; readonly expires: string; readonly keys: readonly string[] }
@@ -35,12 +46,17 @@ export interface InspectedBundle {
 }
 
 /** @throws file.not-found, bundle.not-found, bundle.incomplete if there are only parts without a manifest */
-export async function inspectBundles(trust: SiteTrust, places: readonly Carrier[]): Promise<InspectedBundle[]> {
+export async function inspectBundles(
+  { trust, blobs }: InspectContext,
+  places: readonly Carrier[],
+): Promise<InspectedBundle[]> {
   const { bundles, strays } = await findBundles(places);
   if (bundles.length === 0) await chooseBundle(trust, { bundles, strays });
   const inspected: InspectedBundle[] = [];
   for (const found of bundles) {
-    const manifest = parseManifest(found.manifest);
+    await using copy = await copyManifest(blobs, found);
+    const manifest = await readManifest(copy);
+    const carried = [...manifest.blobs.values()];
     const folders = [...found.folders, ...strays];
     inspected.push({
       bundle: bundleName(manifest.site, manifest.sequence),
@@ -51,22 +67,24 @@ export async function inspectBundles(trust: SiteTrust, places: readonly Carrier[
       where: found.folders.map(({ carrier }) => carrier.where),
       committed: found.folders.some(({ committed }) => committed),
       base: manifest.base?.sequence ?? null,
-      repositories: manifest.repositories.map(({ name, kind, entries }) => ({ name, kind, entries: entries.length })),
+      repositories: manifest.repositories.map(({ name, kind, entries }) => ({ name, kind, entries })),
       volumes: manifest.volumes.map(({ name, size }) => ({
         name,
         size,
         where: folders.find(({ volumes }) => volumes.includes(name))?.carrier.where ?? null,
       })),
-      bytes: manifest.blobs.reduce((sum, blob) => sum + (blob.in === 'volumes' ? blob.size : 0), 0),
-      trust: await judged(trust, found),
+      bytes: carried.reduce((sum, blob) => sum + carriedBytes(blob), 0),
+      needed: carried.reduce((sum, blob) => sum + neededBytes(blob), 0),
+      trust: await judged(trust, found, copy),
     });
   }
   return inspected;
 }
 
-async function judged(trust: SiteTrust, found: Parameters<typeof verifyBundle>[1]): Promise<InspectedBundle['trust']> {
+async function judged(trust: SiteTrust, found: FoundBundle, copy: LocalBytes): Promise<InspectedBundle['trust']> {
   try {
-    const { isLanded, expires, signedBy } = await verifyBundle(trust, found, { acceptExpired: false, keepRoot: false });
+    const bundle = await verifyBundle(trust, found, { acceptExpired: false, keepRoot: false, copy: async () => copy });
+    const { isLanded, expires, signedBy } = bundle;
     return { ok: true, landed: isLanded, expires, keys: signedBy };
   } catch (error) {
     if (!(error instanceof AirlockError)) throw error;
@@ -88,18 +106,15 @@ export interface VerifiedVolumes {
 
 /** Reads and hashes every volume of the newest bundle. @throws as importBundle before it reads volumes */
 export async function verifyVolumes(
-  trust: SiteTrust,
+  { trust, blobs }: InspectContext,
   places: readonly Carrier[],
   options: StagingOptions & { readonly acceptExpired: boolean },
 ): Promise<VerifiedVolumes> {
   const onMedia = await findBundles(places);
   const found = await chooseBundle(trust, onMedia);
-  const {
-    site,
-    manifest,
-    volumes: targets,
-    expired,
-  } = await verifyBundle(trust, found, { ...options, keepRoot: false });
+  await using copy = await copyManifest(blobs, found);
+  const bundle = await verifyBundle(trust, found, { ...options, keepRoot: false, copy: async () => copy });
+  const { site, manifest, volumes: targets, expired } = bundle;
   const folders = [...found.folders, ...onMedia.strays];
   const volumes: VerifiedVolumes['volumes'][number][] = [];
   options.progress.start(

@@ -15,6 +15,8 @@ export interface Item {
   readonly digest: Digest;
   /** Bytes. */
   readonly size: number;
+  /** Default: a blob. */
+  readonly kind?: 'blob' | 'delta';
 }
 
 /** A run of a blob's bytes in a volume. */
@@ -30,8 +32,9 @@ export interface Piece {
 
 /** An entry of a volume. */
 export interface LaidEntry extends Piece {
+  /** Of the blob, or the delta. */
   readonly digest: Digest;
-  /** Of the first byte in the blob. */
+  /** Of the first byte in it. */
   readonly from: number;
 }
 
@@ -53,7 +56,7 @@ export function layOut(items: Iterable<Item>, limit: number): LaidVolume[] {
     entries = [];
     used = 0;
   };
-  for (const { digest, size } of items) {
+  for (const { digest, size, kind } of items) {
     let from = 0;
     do {
       const left = size - from;
@@ -65,7 +68,7 @@ export function layOut(items: Iterable<Item>, limit: number): LaidVolume[] {
         continue;
       }
       const length = mustCut ? Math.floor(room / BLOCK) * BLOCK : left;
-      const entry = entryName(digest, from);
+      const entry = entryName(digest, from, kind);
       entries.push({ volume: volumes.length + 1, entry, offset: used + BLOCK, length, digest, from });
       used += BLOCK + padded(length);
       from += length;

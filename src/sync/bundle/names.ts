@@ -28,7 +28,12 @@ export function isVolumeName(name: string): boolean {
   return VOLUME.test(name);
 }
 
-/** Where the bytes of a blob lie in a volume, from byte `from` of the blob on. */
-export function entryName(digest: Digest, from: number): string {
-  return `blobs/${digest.slice('sha256:'.length)}${from === 0 ? '' : `.${from}`}`;
+/** Where the bytes of a blob, or of a delta, lie in a volume, from byte `from` of it on. */
+export function entryName(digest: Digest, from: number, kind: 'blob' | 'delta' = 'blob'): string {
+  return `${kind}s/${digest.slice('sha256:'.length)}${from === 0 ? '' : `.${from}`}`;
+}
+
+/** True for the entry of a delta. */
+export function isDeltaEntry(name: string): boolean {
+  return name.startsWith('deltas/');
 }

@@ -14,6 +14,8 @@ import { untilSettled } from '../../repo/catalog/until-settled.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
 import {
   BUNDLE_SOURCE,
+  isVerbatim,
+  type PackageEdit,
   type PackagesContext,
   type PreparedChange,
   prepareChange,
@@ -21,8 +23,9 @@ import {
 } from '../../repo/packages/prepare-change.ts';
 import type { Leases } from '../../repo/staging.ts';
 import type { Mark, SiteTrust } from '../trust/site-trust.ts';
-import type { ManifestRepository } from './manifest.ts';
+import type { Manifest, ManifestRepository } from './manifest.ts';
 import { bundleName } from './names.ts';
+import { joinPolicyFacts } from './policy-facts.ts';
 import type { VerifiedBundle } from './verify-bundle.ts';
 
 /** What becomes of a repository. */
@@ -38,8 +41,12 @@ export interface RepositoryChange {
 
 interface RepositoryPlan extends Omit<RepositoryChange, 'revision'> {
   readonly kind: ManifestRepository['kind'];
+  /** It comes with metadata of a vendor, and is published as it is; else metadata of packages is written here. */
+  readonly isVerbatim: boolean;
   readonly base: number;
-  readonly put: readonly Put[];
+  /** What is to be put, made anew from the manifest each time, and how much that is. */
+  readonly put: Iterable<Put>;
+  readonly puts: number;
 }
 
 /** True for what a bundle brought, and no local import since. */
@@ -55,7 +62,7 @@ export async function planChanges(catalog: Catalog, { manifest }: VerifiedBundle
   const conflicts: string[] = [];
   const plans: RepositoryPlan[] = [];
   for (const repository of manifest.repositories) {
-    plans.push(await planRepository(catalog, repository, { sequence: manifest.sequence, conflicts }));
+    plans.push(await planRepository(catalog, repository, { manifest, conflicts }));
   }
   if (conflicts.length === 0) return plans;
   const named = conflicts.slice(0, limits.bundle.named).map((path) => quoteUnsafe(path));
@@ -66,10 +73,13 @@ export async function planChanges(catalog: Catalog, { manifest }: VerifiedBundle
   );
 }
 
+/** What becomes of an entry of the manifest: left out, put with what it adds to the same bytes, put as new content. */
+type Verdict = 'skip' | 'same' | 'put';
+
 async function planRepository(
   catalog: Catalog,
-  { name, kind, entries }: ManifestRepository,
-  { sequence, conflicts }: { sequence: number; conflicts: string[] },
+  { name, kind }: ManifestRepository,
+  { manifest, conflicts }: { manifest: Manifest; conflicts: string[] },
 ): Promise<RepositoryPlan> {
   const known = await catalog.repository(name);
   if (known !== undefined && known.kind !== kind) {
@@ -78,28 +88,68 @@ async function planRepository(
       `The repository ${name} is of kind ${known.kind} here, and of kind ${kind} in the bundle. Rename one of them.`,
     );
   }
-  const put: Put[] = [];
+  const verdicts: Verdict[] = [];
+  const joined = new Map<string, Artifact>();
   const added: { path: string; digest: Digest; size: number }[] = [];
   const replaced: { path: string; digest: Digest; former: Digest }[] = [];
   let unchanged = 0;
-  for (const { path, artifact: sent } of entries) {
-    const live = await catalog.lookup(name, path);
+  let puts = 0;
+  let hasMetadata = false;
+  for (const { path, artifact: sent } of manifest.entriesOf(name)) {
+    const live = known === undefined ? undefined : await catalog.lookup(name, path);
     const { digest, size } = sent;
-    if (live?.artifact.digest === digest && !bringsMore(sent, live.artifact)) {
-      unchanged += 1;
-      continue;
-    }
-    if (live === undefined) added.push({ path, digest, size });
-    else if (live.artifact.digest === digest) unchanged += 1;
-    else if (isVendorKey(path) && !isFromBundle(live)) {
-      unchanged += 1; // the key that is pinned here has the same fingerprint
-      continue;
-    } else if (isFromBundle(live)) replaced.push({ path, digest, former: live.artifact.digest });
-    else conflicts.push(`${name}/${path}`);
+    hasMetadata ||= sent.facts.verbatim === true;
     const isSame = live?.artifact.digest === digest;
-    put.push({ path, artifact: isSame ? sent : { ...sent, source: `${BUNDLE_SOURCE}${sequence}` }, replace: true });
+    // A vendor's key that is pinned here has the same fingerprint.
+    const isPinned = live !== undefined && !isSame && isVendorKey(path) && !isFromBundle(live);
+    const more = isSame ? bringsMore(sent, live) : undefined;
+    if (more !== undefined && more !== sent) joined.set(path, more);
+    const isLeft = isPinned || (isSame && more === undefined);
+    verdicts.push(isLeft ? 'skip' : isSame ? 'same' : 'put');
+    if (!isLeft) puts += 1;
+    if (isLeft || isSame) unchanged += 1;
+    else if (live === undefined) added.push({ path, digest, size });
+    else if (isFromBundle(live) || isOwnMetadata(sent, live))
+      replaced.push({ path, digest, former: live.artifact.digest });
+    else conflicts.push(`${name}/${path}`);
   }
-  return { repository: name, kind, base: known?.published ?? 0, put, added, replaced, unchanged };
+  const put = { [Symbol.iterator]: () => putsOf(manifest, name, { verdicts, joined }) };
+  return {
+    repository: name,
+    kind,
+    isVerbatim: hasMetadata,
+    base: known?.published ?? 0,
+    put,
+    puts,
+    added,
+    replaced,
+    unchanged,
+  };
+}
+
+function* putsOf(
+  manifest: Manifest,
+  name: string,
+  { verdicts, joined }: { verdicts: readonly Verdict[]; joined: ReadonlyMap<string, Artifact> },
+): Generator<Put, void, undefined> {
+  let index = 0;
+  for (const { path, artifact } of manifest.entriesOf(name)) {
+    const verdict = verdicts[index];
+    index += 1;
+    if (verdict === 'same') yield { path, artifact: joined.get(path) ?? artifact, replace: true };
+    if (verdict === 'put') {
+      yield { path, artifact: { ...artifact, source: `${BUNDLE_SOURCE}${manifest.sequence}` }, replace: true };
+    }
+  }
+}
+
+function writesMetadata({ kind, isVerbatim }: RepositoryPlan): boolean {
+  return kind === 'rpm' && !isVerbatim;
+}
+
+/** What was written here for packages makes way for a vendor's metadata. */
+function isOwnMetadata(sent: Artifact, live: Entry): boolean {
+  return sent.facts.verbatim === true && live.artifact.channel === 'metadata';
 }
 
 /** Files of vendors' keys in package repositories: routers check packages with them. */
@@ -107,10 +157,27 @@ function isVendorKey(path: string): boolean {
   return path.startsWith(VENDOR_KEY_PREFIX);
 }
 
-/** Packages that more images brought than are known here. */
-function bringsMore(sent: Artifact, live: Artifact): boolean {
-  const known = new Set((live.origins ?? []).map((origin) => JSON.stringify(origin)));
-  return sent.kind === 'rpm' && (sent.origins ?? []).some((origin) => !known.has(JSON.stringify(origin)));
+/**
+ * What a bundle adds to bytes that are here: packages that more images brought than are known, what is said of policies.
+ * @returns undefined if there is nothing new
+ */
+function bringsMore(sent: Artifact, live: Entry): Artifact | undefined {
+  if (sent.kind === 'policy') return joinPolicyFacts(live.artifact, sent, isFromBundle(live));
+  const known = new Set((live.artifact.origins ?? []).map((origin) => JSON.stringify(origin)));
+  const isMore = sent.kind === 'rpm' && (sent.origins ?? []).some((origin) => !known.has(JSON.stringify(origin)));
+  return isMore ? sent : undefined;
+}
+
+/** Where a vendor's metadata was, and is not any more, packages lie elsewhere than the vendor had them. */
+async function keptAfterVerbatim(
+  catalog: Catalog,
+  manifest: Manifest,
+  repository: string,
+): Promise<Pick<PackageEdit, 'keep'>> {
+  if (!(await isVerbatim(catalog, repository))) return {};
+  const sent = new Set<string>();
+  for (const { path } of manifest.entriesOf(repository)) sent.add(path);
+  return { keep: (entry) => (isFromBundle(entry) && !sent.has(entry.path) ? 'gone' : entry.artifact) };
 }
 
 /**
@@ -128,21 +195,26 @@ export async function publishBundle(
   return await untilSettled(async () => {
     const plans = await planChanges(context.catalog, bundle);
     const packages = new Map<string, PreparedChange>();
-    for (const { repository, kind, put } of plans) {
-      const add = put.filter(({ path }) => !isVendorKey(path));
-      if (kind !== 'rpm' || add.length === 0) continue;
-      const edit = { repository, reason, add, mayReplace: isFromBundle };
+    for (const plan of plans) {
+      if (!writesMetadata(plan)) continue;
+      const { repository, put } = plan;
+      const add = [...put].filter(({ path }) => !isVendorKey(path));
+      if (add.length === 0) continue;
+      const keep = await keptAfterVerbatim(context.catalog, manifest, repository);
+      const edit = { repository, reason, add, mayReplace: isFromBundle, endsVerbatim: true, ...keep };
       packages.set(repository, await prepareChange(context, edit, leases));
     }
     return await context.catalog.transaction(async (tx) => {
       const changes: RepositoryChange[] = [];
-      for (const { repository, kind, base, put, added, replaced, unchanged } of plans) {
+      for (const plan of plans) {
+        const { repository, kind, base, put, puts, added, replaced, unchanged } = plan;
         await tx.ensureRepository(repository, kind);
         const change = packages.get(repository);
         // Metadata was written for the packages; keys are no content of it.
-        const files = kind === 'rpm' ? put.filter(({ path }) => isVendorKey(path)) : put;
+        const files = writesMetadata(plan) ? [...put].filter(({ path }) => isVendorKey(path)) : put;
+        const isEmpty = Array.isArray(files) ? files.length === 0 : puts === 0;
         let revision = (await change?.publish(tx)) ?? base;
-        if (files.length > 0 || revision === 0) {
+        if (!isEmpty || revision === 0) {
           revision = await tx.publish(repository, { reason, base: revision, put: files });
         }
         changes.push({ repository, revision, added, replaced, unchanged });

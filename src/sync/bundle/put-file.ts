@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { AirlockError } from '../../errors.ts';
+import { limits } from '../../limits.ts';
 import type { ByteSource } from '../../repo/blobs/blob-store.ts';
 import { readAhead } from '../../repo/blobs/read-ahead.ts';
 import type { Carrier } from '../carriers/carrier.ts';
@@ -55,6 +56,24 @@ export async function putBytes(
   return await putFile(carrier, name, fill, options);
 }
 
+/** As `putFile`, of a file that is here. */
+export async function putSource(
+  carrier: Carrier,
+  name: string,
+  source: ByteSource,
+  options: PutOptions,
+): Promise<string> {
+  const fill: Fill = async (sink) => {
+    const hash = createHash('sha256');
+    for await (const piece of readAhead(source, { start: 0, end: source.size })) {
+      hash.update(piece);
+      await sink(piece);
+    }
+    return hash.digest('hex');
+  };
+  return await putFile(carrier, name, fill, options);
+}
+
 /** @returns SHA-256, hexadecimal; undefined if there is no such file */
 export async function sha256Of(
   carrier: Pick<Carrier, 'open'>,
@@ -72,7 +91,7 @@ export async function sha256Of(
 
 async function sha256OfSource(source: ByteSource, onRead?: (bytes: number) => void): Promise<string> {
   const hash = createHash('sha256');
-  for await (const piece of readAhead(source, { start: 0, end: source.size })) {
+  for await (const piece of readAhead(source, { start: 0, end: source.size }, limits.chunk)) {
     hash.update(piece);
     onRead?.(piece.byteLength);
   }

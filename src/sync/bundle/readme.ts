@@ -3,7 +3,13 @@ import { COMMIT, SUMS } from './names.ts';
 
 /** For the person who holds the medium. @param here volumes on this medium */
 export function readmeText(
-  { site, sequence, created, volumes, repositories }: Manifest,
+  {
+    site,
+    sequence,
+    created,
+    volumes,
+    repositories,
+  }: Pick<Manifest, 'site' | 'sequence' | 'created' | 'volumes' | 'repositories'>,
   here: readonly string[],
 ): string {
   const elsewhere = volumes.map(({ name }) => name).filter((name) => !here.includes(name));
@@ -21,7 +27,7 @@ export function readmeText(
     ...(elsewhere.length === 0
       ? []
       : [`On other media of the same bundle: ${elsewhere.join(', ')}. Name all folders at once.`]),
-    ...repositories.map(({ name, entries }) => `Repository ${name}: ${entries.length} files.`),
+    ...repositories.map(({ name, entries }) => `Repository ${name}: ${entries} files.`),
     '',
     `Copies are checked with: sha256sum --check --ignore-missing ${SUMS}`,
     `If the file ${COMMIT} is missing, the medium was pulled too early: write it again.`,

@@ -15,7 +15,10 @@ export function reportPage(report: ImportBundleReport): string {
     ['Signed by keys', signatures.keys.join(', ')],
     ['Signature good until', signatures.expires],
     ...signatures.acceptedExpired.map((name) => ['Expired, and accepted on demand', name] as const),
-    ['Read', `${blobs.bytes} bytes in ${blobs.read} files; ${blobs.present} were here or lie in images`],
+    [
+      'Read',
+      `${blobs.bytes} bytes for ${blobs.read} files, ${blobs.made} of them made from deltas; ${blobs.present} were here or lie in images`,
+    ],
     ...volumes.map(({ name, where }) => ['Volume', `${name} (${where})`] as const),
   ];
   const rows = repositories.flatMap(({ repository, added, replaced }) => [

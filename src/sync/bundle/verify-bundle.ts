@@ -11,10 +11,14 @@ import { siteTargetPath } from '../trust/site-role.ts';
 import { createdAt, type Mark, type SiteTrust } from '../trust/site-trust.ts';
 import { type FoundTarget, refresh, type Verified } from '../trust/workflow.ts';
 import { type FoundBundle, type FoundOnMedia, readCarried } from './find-bundles.ts';
-import { type Manifest, parseManifest } from './manifest.ts';
+import type { LocalBytes } from './local-bytes.ts';
+import type { Manifest } from './manifest.ts';
 import { MANIFEST, METADATA } from './names.ts';
+import { readManifest } from './read-manifest.ts';
 
 export interface VerifyOptions {
+  /** Copies the manifest, once it is known who vouches for it. The copy stays the caller's, as long as the bundle is used. */
+  readonly copy: () => Promise<LocalBytes>;
   readonly acceptExpired: boolean;
   /** Whether the trusted root steps forward with those on the medium. Default: yes; to look at a bundle changes nothing. */
   readonly keepRoot?: boolean;
@@ -73,7 +77,7 @@ export async function chooseBundle(trust: SiteTrust, { bundles, strays }: FoundO
 export async function verifyBundle(
   trust: SiteTrust,
   found: FoundBundle,
-  { acceptExpired, keepRoot = true }: VerifyOptions,
+  { acceptExpired, copy, keepRoot = true }: VerifyOptions,
 ): Promise<VerifiedBundle> {
   const mark = await trust.mark();
   await trust.root();
@@ -89,18 +93,12 @@ export async function verifyBundle(
     acceptExpired,
     strict: true,
   });
-  const top = await vouched(workflow, site, MANIFEST, found.manifest);
+  const top = await vouched(workflow, site, MANIFEST, { length: found.size, sha256: found.id });
   const revocations = await revocationsOf(trust, workflow, site, found);
-  const manifest = parseManifest(found.manifest);
   const { document, signedBy } = top;
   const keys = delegatedKeys(workflow, top.role);
-  if (manifest.site !== site) throw wrongSite(site, manifest.site);
-  if (manifest.sequence !== document.signed.version) {
-    throw new AirlockError(
-      'bundle.invalid',
-      `The manifest says sequence ${manifest.sequence}, its signature ${document.signed.version}. Ask for a new bundle.`,
-    );
-  }
+  const manifest = await readManifest(await copy());
+  requireSigned(manifest, site, document.signed.version);
   requireNotOlder(mark, { sequence: manifest.sequence, id: found.id, keys });
   return {
     found,
@@ -119,6 +117,15 @@ export async function verifyBundle(
     isLanded: mark?.manifest === found.id,
     verified: trusted.verified,
   };
+}
+
+function requireSigned(manifest: Manifest, site: string, sequence: number): void {
+  if (manifest.site !== site) throw wrongSite(site, manifest.site);
+  if (manifest.sequence === sequence) return;
+  throw new AirlockError(
+    'bundle.invalid',
+    `The manifest says sequence ${manifest.sequence}, its signature ${sequence}. Ask for a new bundle.`,
+  );
 }
 
 function severalSites(sites: readonly string[]): AirlockError {
@@ -158,10 +165,15 @@ function wrongSite(site: string, other: string): AirlockError {
 }
 
 /** @throws trust.invalid unless the site's role vouches for these bytes */
-async function vouched(workflow: Verified, site: string, name: string, bytes: Buffer): Promise<FoundTarget> {
+async function vouched(
+  workflow: Verified,
+  site: string,
+  name: string,
+  found: { length: number; sha256: string },
+): Promise<FoundTarget> {
   const target = await workflow.find(siteTargetPath(site, name));
   const isRight =
-    target?.role === site && target.target.length === bytes.length && target.target.hashes.sha256 === sha256(bytes);
+    target?.role === site && target.target.length === found.length && target.target.hashes.sha256 === found.sha256;
   if (target !== undefined && isRight) return target;
   throw new AirlockError(
     'trust.invalid',
@@ -180,7 +192,7 @@ async function revocationsOf(
   if (bytes === undefined) {
     throw new AirlockError('trust.missing', `${REVOCATIONS} is missing. Copy the bundle again, with all its files.`);
   }
-  await vouched(workflow, site, REVOCATIONS, bytes);
+  await vouched(workflow, site, REVOCATIONS, { length: bytes.length, sha256: sha256(bytes) });
   const list = parseRevocations(bytes);
   requireNewer(await trust.revocations(), list);
   return { list, bytes };

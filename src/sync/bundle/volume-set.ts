@@ -3,10 +3,11 @@
  * are only compared with it.
  */
 import { AirlockError } from '../../errors.ts';
+import type { ByteSource } from '../../repo/blobs/blob-store.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
 import type { CarriedFile } from '../carriers/carrier.ts';
 import type { FoundFolder } from './find-bundles.ts';
-import type { Manifest, ManifestBlob } from './manifest.ts';
+import { carriedBytes, isCarried, type Manifest, type ManifestCarried } from './manifest.ts';
 import { requireHeader } from './tar-header.ts';
 
 export interface OpenVolume {
@@ -30,12 +31,11 @@ export class VolumeSet {
    */
   static async open(
     manifest: Manifest,
-    needed: readonly ManifestBlob[],
+    needed: readonly ManifestCarried[],
     folders: readonly FoundFolder[],
   ): Promise<VolumeSet> {
-    const numbers = new Set(
-      needed.flatMap((blob) => (blob.in === 'volumes' ? blob.pieces.map(({ volume }) => volume) : [])),
-    );
+    const numbers = new Set<number>();
+    for (const { pieces } of needed) for (const { volume } of pieces) numbers.add(volume);
     const open = new Map<number, OpenVolume>();
     const set = new VolumeSet(open);
     try {
@@ -63,6 +63,27 @@ export class VolumeSet {
     throw new AirlockError('internal', `Volume ${number} was not opened. Please report this.`);
   }
 
+  /** What of a blob lies in volumes, wherever it was cut. */
+  bytesOf(blob: ManifestCarried): ByteSource {
+    return {
+      size: carriedBytes(blob),
+      readAt: async (into, position) => {
+        let done = 0;
+        let from = 0;
+        for (const { volume, offset, length } of blob.pieces) {
+          const skip = Math.max(0, position + done - from);
+          from += length;
+          if (skip >= length || done === into.byteLength) continue;
+          const wanted = into.subarray(done, done + length - skip);
+          const read = await this.volume(volume).file.readAt(wanted, offset + skip);
+          done += read;
+          if (read < wanted.byteLength) break;
+        }
+        return done;
+      },
+    };
+  }
+
   /** Names and places, for the report. */
   places(): { readonly name: string; readonly where: string }[] {
     return [...this.#open.values()].map(({ name, where }) => ({ name, where }));
@@ -74,8 +95,8 @@ export class VolumeSet {
 
   async #requireHeaders({ blobs }: Manifest): Promise<void> {
     const header = Buffer.alloc(512);
-    for (const blob of blobs) {
-      if (blob.in !== 'volumes') continue;
+    for (const blob of blobs.values()) {
+      if (!isCarried(blob)) continue;
       for (const { volume: number, entry, offset, length } of blob.pieces) {
         const volume = this.#open.get(number);
         if (volume === undefined) continue;

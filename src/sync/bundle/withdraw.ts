@@ -2,6 +2,7 @@ import type { Digest } from '../../repo/blobs/blob-store.ts';
 import type { Entry } from '../../repo/catalog/catalog.ts';
 import { untilSettled } from '../../repo/catalog/until-settled.ts';
 import {
+  isVerbatim,
   type PackageEdit,
   type PackagesContext,
   type PreparedChange,
@@ -58,7 +59,8 @@ async function withdrawOnce(
     }
     if (hit.length === 0) continue;
     withdrawn.push(...hit.map(({ path, artifact }) => ({ repository: name, path, digest: artifact.digest })));
-    if (kind === 'rpm') packages.push(await prepareChange(context, { repository: name, reason, keep }, leases));
+    if (kind === 'rpm' && !(await isVerbatim(catalog, name)))
+      packages.push(await prepareChange(context, { repository: name, reason, keep }, leases));
     else files.push({ name, base: published, paths: hit.map(({ path }) => path) });
   }
   await catalog.transaction(async (tx) => {

@@ -4,9 +4,12 @@
 import { createHash } from 'node:crypto';
 import type { Writable } from 'node:stream';
 import { pack } from 'tar-stream';
-import { readAhead } from '../../repo/blobs/read-ahead.ts';
-import type { TrustedBlobs } from '../../repo/trusted-blobs.ts';
+import type { BlobReader, Digest } from '../../repo/blobs/blob-store.ts';
 import type { LaidEntry, LaidVolume } from './layout.ts';
+import { PiecePool } from './piece-pool.ts';
+
+/** Opens what an entry holds, a blob or a delta; it is closed here. @param entry its name */
+export type OpenEntry = (digest: Digest, entry: string) => Promise<BlobReader>;
 
 export interface WriteVolumeOptions {
   /** Stands in the headers. */
@@ -22,13 +25,14 @@ export interface WriteVolumeOptions {
  * @throws blob.missing, blob.damaged if a stored file is not what it was; what `sink` and `onBytes` throw
  */
 export async function writeVolume(
-  blobs: Pick<TrustedBlobs, 'open'>,
+  open: OpenEntry,
   { entries }: LaidVolume,
   options: WriteVolumeOptions,
 ): Promise<string> {
   const tar = pack();
+  const pool = new PiecePool();
   const hash = createHash('sha256');
-  const filling = fill(blobs, tar, entries, options.created).catch((error: unknown) => {
+  const filling = fill({ open, tar, pool }, entries, options.created).catch((error: unknown) => {
     tar.destroy(error instanceof Error ? error : new Error(String(error)));
     throw error;
   });
@@ -39,9 +43,11 @@ export async function writeVolume(
       const writing = options.sink(bytes);
       hash.update(bytes); // while the other is being written
       await writing;
+      pool.release(bytes);
       options.onBytes(bytes.byteLength);
     }
   } catch (error) {
+    pool.stop();
     tar.destroy();
     await filling.catch(() => undefined);
     throw error;
@@ -50,14 +56,16 @@ export async function writeVolume(
   return hash.digest('hex');
 }
 
-async function fill(
-  blobs: Pick<TrustedBlobs, 'open'>,
-  tar: ReturnType<typeof pack>,
-  entries: readonly LaidEntry[],
-  mtime: Date,
-): Promise<void> {
+interface Filling {
+  readonly open: OpenEntry;
+  readonly tar: ReturnType<typeof pack>;
+  /** Gets pieces back once they are written. */
+  readonly pool: PiecePool;
+}
+
+async function fill({ open, tar, pool }: Filling, entries: readonly LaidEntry[], mtime: Date): Promise<void> {
   for (const { entry: name, length: size, digest, from } of entries) {
-    const blob = await blobs.open(digest);
+    const blob = await open(digest, name);
     try {
       let settle: (error?: Error | null) => void = () => undefined;
       const done = new Promise<void>((resolve, reject) => {
@@ -65,9 +73,8 @@ async function fill(
       });
       done.catch(() => undefined);
       const entry = tar.entry({ name, size, mode: 0o444, mtime, type: 'file' }, settle);
-      for await (const piece of readAhead(blob, { start: from, end: from + size })) {
-        await put(entry, Buffer.from(piece)); // tar-stream keeps it, and the next piece comes into the same memory
-      }
+      entry.on('error', settle); // also where the tar was destroyed: nobody else listens
+      for await (const piece of pool.read(blob, { start: from, end: from + size })) await put(entry, piece);
       entry.end();
       await done;
     } finally {
@@ -79,7 +86,7 @@ async function fill(
 
 /** Waits until the other side has taken it, or has gone. */
 function put(entry: Writable, bytes: Buffer): Promise<void> {
-  if (entry.write(bytes)) return Promise.resolve();
+  if (entry.destroyed || entry.write(bytes)) return Promise.resolve();
   return new Promise((resolve) => {
     const end = () => {
       entry.off('drain', end).off('close', end);

@@ -14,6 +14,9 @@ const compress = promisify(zstdCompress);
 /** Zstandard's: what is new in images mostly is compressed already. */
 const LEVEL = 6;
 
+/** How a dictionary begins that is more than content (RFC 8878, section 5): Zstandard would read it as such. */
+const FORMATTED = Buffer.from([0x37, 0xa4, 0x30, 0xec]);
+
 /** Share of a blob that a delta must save to be worth its while. */
 const LEAST_SAVING = 0.1;
 
@@ -150,7 +153,8 @@ async function readRuns(blob: ByteSource, runs: Content['runs']): Promise<Buffer
 async function smallest(raw: Buffer, parts: Copy[], bases: Bases): Promise<{ bytes: Buffer; parts: Copy[] }> {
   const plain = await compressed(raw);
   const dictionary = await readDictionary(parts, bases);
-  const helped = dictionary.length === 0 ? plain : await compressed(raw, dictionary);
+  const isUsable = dictionary.length > 0 && !dictionary.subarray(0, FORMATTED.length).equals(FORMATTED);
+  const helped = isUsable ? await compressed(raw, dictionary) : plain;
   const best = helped.length < plain.length ? { bytes: helped, parts } : { bytes: plain, parts: [] };
   return best.bytes.length < raw.length ? best : { bytes: raw, parts: [] };
 }

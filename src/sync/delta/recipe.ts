@@ -35,6 +35,19 @@ export const recipeSchema = z.object({
   packs: z.array(pack).max(limits.delta.packs),
 });
 
+/** @throws delta.invalid for what is no recipe at all */
+export function parseRecipe(text: Buffer): Recipe {
+  let value: unknown;
+  try {
+    value = JSON.parse(text.toString('utf8'));
+  } catch (cause) {
+    throw invalid('its recipe cannot be read', cause);
+  }
+  const result = recipeSchema.safeParse(value);
+  if (result.success) return result.data;
+  throw invalid(`its recipe is none (${result.error.issues[0]?.path.join('.') ?? ''})`, result.error);
+}
+
 export type Recipe = z.infer<typeof recipeSchema>;
 export type Copy = z.infer<typeof copy>;
 export type Pack = z.infer<typeof pack>;

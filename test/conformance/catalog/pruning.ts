@@ -6,7 +6,7 @@ import { testArtifact, testDigest, testStat } from '../../support/artifacts.ts';
 import { type CatalogUnderTest, type Check, collected } from './under-test.ts';
 
 /** Digits of what a prune lets go, and of what it handed to `remove`. */
-async function pruned(under: CatalogUnderTest, options: { before?: Date; dryRun?: boolean } = {}) {
+export async function pruned(under: CatalogUnderTest, options: { before?: Date; dryRun?: boolean } = {}) {
   const removed: number[] = [];
   const remove = (digest: Digest) => {
     removed.push(digits(digest));
@@ -21,7 +21,7 @@ function digits(digest: Digest): number {
   return Number.parseInt(digest.slice('sha256:'.length), 16);
 }
 
-async function record(under: CatalogUnderTest, ...sizes: number[]): Promise<void> {
+export async function record(under: CatalogUnderTest, ...sizes: number[]): Promise<void> {
   await under.catalog.transaction(async (tx) => {
     for (const size of sizes) await tx.recordBlob(testStat(size));
   });
@@ -126,6 +126,16 @@ function referenceChecks(check: Check): void {
 }
 
 function leaseChecks(check: Check): void {
+  check('leases of many tell which of them are here, and protect all', async (under) => {
+    await under.catalog.transaction((tx) => tx.recordBlob(testStat(2)));
+    const here = await under.catalog.leaseAll([testDigest(1), testDigest(2), testDigest(3)]);
+    assert.deepEqual([...here.keys()], [testDigest(2)]);
+    assert.equal(here.get(testDigest(2))?.size, 2);
+    for (const n of [1, 2, 3]) {
+      assert.equal(await under.catalog.discard(testDigest(n), async () => assert.fail('it is leased')), false);
+    }
+  });
+
   check('a lease tells what is here, and protects it for a time', async (under) => {
     assert.equal(await under.catalog.lease(testDigest(1)), undefined);
     await record(under, 1, 2);

@@ -3,7 +3,7 @@ import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Catalog } from '../../../src/repo/catalog/catalog.ts';
 import type { RevisionLog } from '../../../src/repo/catalog/revision-log.ts';
-import { testArtifact, testDigest, testRelease } from '../../support/artifacts.ts';
+import { testArtifact, testDigest, testRelease, testStat } from '../../support/artifacts.ts';
 import { type CatalogUnderTest, type Check, collected, type Dump, failsWith, shown } from './under-test.ts';
 
 /** As `doctor --rebuild-catalog` does it, for what is still missing. */
@@ -101,6 +101,38 @@ export function rebuildingChecks(check: Check): void {
     assert.deepEqual(await catalog.check(), []);
     // It is a whole catalog: it goes on where the other one stopped.
     assert.equal(await catalog.transaction((tx) => tx.publishAgain('images', 1)), 8);
+  });
+
+  check('what is held and not published comes back from the log', async (under) => {
+    const held = (n: number, facts = {}) => ({
+      path: `held-a/x@${n}`,
+      digest: testDigest(n),
+      size: n,
+      usedAt: new Date(n),
+      facts,
+    });
+    await under.catalog.transaction(async (tx) => {
+      for (const n of [1, 2, 3]) await tx.recordBlob(testStat(n));
+      await tx.keepPulled({ ...held(3), path: 'upstreams/fetched' });
+    });
+    assert.equal(await under.publish('a', { hold: [held(1), held(2)] }), 1);
+    assert.equal(await under.publish('a', { hold: [held(1, { more: 'said' })] }), 2);
+    assert.equal(await under.publish('a', { hold: [held(1, { more: 'said' })] }), 2, 'nothing new is no revision');
+    const out = { unhold: [held(2).path, 'held-a/never'], put: [{ path: 'x', artifact: testArtifact(2) }] };
+    assert.equal(await under.publish('a', out), 3);
+    await assert.rejects(under.publish('a', { hold: [held(9)] }), failsWith('blob.missing'));
+    assert.equal(await under.publish('a', { hold: [held(3)] }), 4);
+
+    const { catalog } = await under.elsewhere();
+    await catalog.restoreBlobs([1, 2].map((n) => ({ digest: testDigest(n), size: n })));
+    await rebuild(catalog, under.log);
+    assert.deepEqual(await catalog.pulledPage({ limit: 10 }), [held(1, { more: 'said' })], 'where its bytes are there');
+    assert.deepEqual(shown(await collected(catalog.entries('a', 4))), ['x=2']);
+    assert.deepEqual(await catalog.check(), []);
+    assert.deepEqual(await catalog.leastUsed(10), []);
+    assert.deepEqual(await catalog.pulledTotals(), { files: 0, bytes: 0 });
+    assert.deepEqual(await under.catalog.pulledTotals(), { files: 1, bytes: 3 });
+    assert.equal(await under.publish('a', { unhold: [held(1).path] }), 5);
   });
 
   check('an older catalog catches up', async (under) => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { isAirlockError } from '../../../src/errors.ts';
 import type { Digest } from '../../../src/repo/blobs/blob-store.ts';
 import type { Artifact } from '../../../src/repo/catalog/artifact.ts';
+import { packTexts } from '../../../src/repo/catalog/packages.ts';
 import { testArtifact, testDigest, testStat } from '../../support/artifacts.ts';
 import { type CatalogUnderTest, type Check, collected } from './under-test.ts';
 
@@ -90,7 +91,7 @@ function packageChecks(check: Check): void {
 
   check('what repodata says of packages is kept as long as they are', async (under) => {
     await imported(under);
-    const record = (n: number) => ({ digest: testDigest(n), texts, provides });
+    const record = (n: number) => ({ digest: testDigest(n), texts: packTexts(texts), provides });
     await under.catalog.recordPackages([record(1), record(2)]);
     await under.catalog.recordPackages([record(1)]);
     const digests: Digest[] = [1, 2, 3].map(testDigest);
@@ -108,7 +109,7 @@ function packageChecks(check: Check): void {
 
   check('published packages of which nothing is recorded are known', async (under) => {
     await imported(under);
-    await under.catalog.recordPackages([{ digest: testDigest(1), texts, provides }]);
+    await under.catalog.recordPackages([{ digest: testDigest(1), texts: packTexts(texts), provides }]);
     const unrecorded = async (limit = 10) => (await under.catalog.unrecordedPackages('rpms', limit)).sort();
     assert.deepEqual(await unrecorded(), [testDigest(2), testDigest(3)]);
     assert.equal((await unrecorded(1)).length, 1);
@@ -119,7 +120,7 @@ function packageChecks(check: Check): void {
 
   check('what published packages provide is found by name', async (under) => {
     await imported(under);
-    await under.catalog.recordPackages([{ digest: testDigest(1), texts, provides }]);
+    await under.catalog.recordPackages([{ digest: testDigest(1), texts: packTexts(texts), provides }]);
     assert.deepEqual(await under.catalog.provides('rpms', 'p'), [provides[0]]);
     assert.deepEqual(await under.catalog.provides('rpms', '/bin/p'), [provides[1]]);
     assert.deepEqual(await under.catalog.provides('images', 'p'), []);

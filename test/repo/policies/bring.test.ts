@@ -88,7 +88,9 @@ test('what makes more possible is held where that is wanted, until somebody appr
   await bring(app, text('p', aws('s3:A', 's3:B'), held));
   assert.deepEqual(await bring(app, text('p', aws('s3:A'), held)), ['published p@2']);
   assert.deepEqual(await bring(app, text('p', aws('s3:*'), held)), ['held p@3']);
+  const { length } = await app.catalog.revisions('policies');
   assert.deepEqual(await bring(app, text('p', aws('s3:*'))), ['held p@3']);
+  assert.equal((await app.catalog.revisions('policies')).length, length, 'what is held already changes nothing');
   assert.deepEqual(await bring(app, text('p', 'no JSON at all', held)), ['held p@4']);
   assert.deepEqual(await bring(app, text('p', aws('s3:A'), held)), ['present p@2']);
   assert.deepEqual(await published(app), { p: 2, 'p@1': 1, 'p@2': 2 });
@@ -112,7 +114,7 @@ test('the parts of a set are published together or not at all', async (t) => {
   assert.deepEqual(await bring(app, text('x-expanded-2', aws('ec2:A'))), ['published x-expanded-2@1 x-expanded-1@1']);
   const first = { 'x-expanded-1': 1, 'x-expanded-1@1': 1, 'x-expanded-2': 1, 'x-expanded-2@1': 1 };
   assert.deepEqual(await published(app), first);
-  assert.equal((await app.catalog.revisions('policies')).length, 1);
+  assert.equal((await app.catalog.revisions('policies')).length, 2, 'one for the part that waited, one for both');
 
   assert.deepEqual(await bring(app, text('x-expanded-1', aws('s3:B'))), ['held x-expanded-1@2 <x-expanded-2']);
   assert.deepEqual(await published(app), first);
@@ -144,12 +146,15 @@ test('what is no policy text is refused, and nothing is left of it', async (t) =
   await refused('policy.empty', text('p', ''));
   await refused('policy.empty', text('p', ' \r\n\t'));
   await refused('policy.limit', text('p', '['.repeat(10_000)));
+  await refused('policy.limit', { ...text('p', ''), bytes: Buffer.from(`\ufeff${'['.repeat(10_000)}`, 'utf16le') });
+  await refused('policy.empty', { ...text('p', ''), bytes: Buffer.from('\ufeff \n', 'utf16le') });
   await refused('policy.limit', text('p', ' '.repeat(10 * 2 ** 20 + 1), { force: true }));
   await refused('path.invalid', text('../p', 'x'));
   await refused('path.invalid', text('p@1', 'x'));
   assert.deepEqual(await published(app), {});
   assert.deepEqual(await app.catalog.totals(), { blobs: 0, bytes: 0 });
   assert.deepEqual(await bring(app, text('p', '', { force: true })), ['published p@1']);
+  assert.deepEqual(await bring(app, text('p', 'x'.repeat(10_000_000))), ['published p@2'], 'large, and a text');
 });
 
 test('two at a time get different numbers', async (t) => {

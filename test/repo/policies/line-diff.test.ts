@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { lineDiff } from '../../../src/repo/policies/line-diff.ts';
 
 const marks = (older: string, newer: string) =>
-  lineDiff(older, newer).map(({ change, line }) => `${{ added: '+', removed: '-', same: ' ' }[change]}${line}`);
+  lineDiff(older, newer).lines.map(({ change, line }) => `${{ added: '+', removed: '-', same: ' ' }[change]}${line}`);
 
 test('what was put in and taken out, with what stands beside it', () => {
   assert.deepEqual(marks('a\nb\nc\nd\ne\nf\n', 'a\nb\nc\nX\ne\nf\n'), [' b', ' c', '-d', '+X', ' e', ' f']);
@@ -15,7 +15,13 @@ test('what was put in and taken out, with what stands beside it', () => {
 
 test('texts that have nothing in common are told whole', () => {
   const lines = (prefix: string) => Array.from({ length: 3000 }, (_, at) => `${prefix}${at}\n`).join('');
-  assert.equal(lineDiff(lines('a'), lines('b')).length, 6000);
+  const told = lineDiff(lines('a'), lines('b'));
+  assert.deepEqual([told.lines.length, told.more], [6000, 0]);
+});
+
+test('of very long texts, the beginnings are told, and how much is not', () => {
+  const told = lineDiff('a\n'.repeat(20_000), 'b\n'.repeat(7_000));
+  assert.deepEqual([told.lines.length, told.more], [10_000, 17_000]);
 });
 
 const text = fc
@@ -25,7 +31,7 @@ const text = fc
 test('property: as few lines as there can be, and in order', () => {
   fc.assert(
     fc.property(text, text, (older, newer) => {
-      const diff = lineDiff(older, newer);
+      const diff = lineDiff(older, newer).lines;
       const of = (change: string) => diff.filter((each) => each.change === change).map(({ line }) => line);
       const [a, b] = [older.split('\n').slice(0, -1), newer.split('\n').slice(0, -1)];
       const shared = longestShared(a, b);

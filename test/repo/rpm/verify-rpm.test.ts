@@ -447,6 +447,16 @@ test('a signature that is not even base64 is nobody’s business where signature
   await assert.rejects(verify(long.file), (error) => isAirlockError(error, 'rpm.limit'));
 });
 
+test('a signature whose time cannot be one is bad, and no crash', async () => {
+  const { file, layout } = buildRpm();
+  const packets = Buffer.from(await by(RELEASE)(file.subarray(layout.header.start, layout.header.end)));
+  const time = packets.indexOf(Buffer.from([5, 0x82])); // a subpacket's length and type: the time, critical (RFC 9580 section 5.2.3.7)
+  packets[time] = 38;
+  const { problems } = await verify(buildRpm({ signatureTags: [bin(268, packets)] }).file);
+  assert.ok(problems.length > 0);
+  for (const { code } of problems) assert.match(code, /^signature\./);
+});
+
 test('signatures that were damaged in any way are never a crash, and never good', async () => {
   const signers = [by(RELEASE), v3(), by(await makeKey({ type: 'curve25519', config: { v6Keys: true } }))];
   for (const signer of signers) {

@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import https from 'node:https';
 import net, { type AddressInfo } from 'node:net';
-import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type ErrorCode, isAirlockError } from '../../../src/errors.ts';
 import { isInnerAddress } from '../../../src/repo/upstream/addresses.ts';
 import { HttpUpstream } from '../../../src/repo/upstream/http-upstream.ts';
 import type { FetchOptions, Upstream } from '../../../src/repo/upstream/upstream.ts';
+import { makeCertificate } from '../../support/certificates.ts';
 import { needs } from '../../support/needs.ts';
 import { Origin } from '../../support/origin.ts';
 import { tempDir } from '../../support/temp-dir.ts';
@@ -153,11 +152,7 @@ test('inner addresses are known in every spelling', () => {
 });
 
 test('certificates of an own authority count for the own origin', needs('openssl'), async (t) => {
-  const dir = await tempDir(t);
-  const [key, certificate] = [path.join(dir, 'key.pem'), path.join(dir, 'cert.pem')];
-  const words = `req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost`;
-  const name = ['-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', certificate];
-  execFileSync('openssl', [...words.split(' '), ...name], { stdio: 'ignore' });
+  const { key, certificate } = makeCertificate(await tempDir(t), 'localhost', 'DNS:localhost');
   const server = https.createServer(
     { key: readFileSync(key), cert: readFileSync(certificate) },
     (request, response) => {

@@ -231,3 +231,10 @@ test('damaged packs, and packs that would become larger than they say, are refus
   const bomb = { ...less, packs: [{ ...pack, raw: pack.raw - 1 }] } as Recipe;
   await assert.rejects(apply({ recipe: bomb, packs: made.packs }, blob.length - 1, site), isInvalid);
 });
+
+test('what stands in the place of new text begins like a dictionary of Zstandard: it is not taken for one', async () => {
+  const [head, tail] = [noise(MIB, 1), noise(MIB, 2)];
+  const old = Buffer.concat([Buffer.from([0x37, 0xa4, 0x30, 0xec]), noise(60_000, 3)]);
+  const site = new MemoryBlobs([Buffer.concat([head, old, tail])]);
+  assert.ok(await assertRoundTrip(Buffer.concat([head, Buffer.alloc(50_000, 'new text, '), tail]), site));
+});

@@ -42,18 +42,31 @@ function* listedRequirements(
   { provides, primaryFiles }: KnownLists,
 ): Generator<Dependency, void, undefined> {
   if (rpm.header.count(TAG.requireName) === 0) return;
-  const provided = new Set<string>();
-  for (const dependency of provides) provided.add(wording(dependency));
-  const seen = new Map<string, string>();
+  const isProvided = providedBy(provides);
+  const seen = new Map<string, Dependency>();
   for (const dependency of dependenciesOf(rpm, 'requires')) {
     const { name } = dependency;
-    const words = wording(dependency);
-    if (dependency.isRpmlib || primaryFiles.has(name) || provided.has(words)) continue;
+    if (dependency.isRpmlib || primaryFiles.has(name) || isProvided(dependency)) continue;
     // Only the one before of the same name counts.
-    if (seen.get(name) === `${words} ${dependency.pre}`) continue;
-    if (!isOptional(dependency) && !name.startsWith(LIBC)) seen.set(name, `${words} ${dependency.pre}`);
+    const before = seen.get(name);
+    if (before?.pre === dependency.pre && wording(before) === wording(dependency)) continue;
+    if (!isOptional(dependency) && !name.startsWith(LIBC)) seen.set(name, dependency);
     yield dependency;
   }
+}
+
+/** Whether one of them has the same wording. Few names are both provided and required, so few wordings are made. */
+function providedBy(provides: readonly Dependency[]): (dependency: Dependency) => boolean {
+  const named = Map.groupBy(provides, ({ name }) => name);
+  const wordings = new Map<string, ReadonlySet<string>>();
+  return (dependency) => {
+    const { name } = dependency;
+    const others = named.get(name);
+    if (others === undefined) return false;
+    const known = wordings.get(name) ?? new Set(others.map(wording));
+    wordings.set(name, known);
+    return known.has(wording(dependency));
+  };
 }
 
 function* withHighestLibc(requirements: Iterable<Dependency>): Generator<Dependency, void, undefined> {

@@ -17,6 +17,10 @@ export interface ForeignRecord {
   readonly openChecksum?: Checksum;
   readonly size?: number;
   readonly openSize?: number;
+  /** When it was made, seconds since 1970; some write fractions. */
+  readonly timestamp?: number;
+  /** xml:base: the place that `href` is relative to, instead of the repository. */
+  readonly base?: string;
 }
 
 export interface Checksum {
@@ -79,7 +83,11 @@ class RepomdReader {
     this.#text = '';
     if (this.#open.length === 2 && name === 'data') this.#draft = { type: attributes.type ?? '' };
     if (this.#open.length !== 3) return;
-    if (name === 'location') this.#draft.href = attributes.href ?? '';
+    if (name === 'location') {
+      this.#draft.href = attributes.href ?? '';
+      const base = attributes['xml:base'];
+      if (base !== undefined) this.#draft.base = base;
+    }
     if (name.endsWith('checksum')) this.#checksumType = attributes.type ?? '';
   }
 
@@ -98,6 +106,7 @@ class RepomdReader {
     else if (name === 'open-checksum') this.#draft.openChecksum = this.#checksum(text);
     else if (name === 'size') this.#draft.size = numberOf(text);
     else if (name === 'open-size') this.#draft.openSize = numberOf(text);
+    else if (name === 'timestamp') this.#draft.timestamp = Math.trunc(Number(text)) || 0;
   }
 
   #checksum(text: string): Checksum {

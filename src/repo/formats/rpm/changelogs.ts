@@ -1,7 +1,6 @@
 import { limits } from '../../../limits.ts';
 import { beyondLimit, invalid } from './rpm-fault.ts';
 import type { RpmFile } from './rpm-file.ts';
-import { decodeLatin1 } from './rpm-text.ts';
 import { TAG } from './tags.ts';
 
 export interface Changelog {
@@ -28,10 +27,11 @@ export function* changelogsOf({ header }: RpmFile): Generator<Changelog, void, u
     throw invalid(header.positionOf(tag), what);
   }
   const texts = header.latin1Array(TAG.changelogText);
+  const decode = header.decoderOf(TAG.changelogName, TAG.changelogText);
   let index = 0;
   for (const author of header.latin1Array(TAG.changelogName)) {
     const text = texts.next().value ?? '';
-    yield { time: times.at(index), author: decodeLatin1(author), text: decodeLatin1(text) };
+    yield { time: times.at(index), author: decode(author), text: decode(text) };
     index += 1;
   }
 }

@@ -60,6 +60,7 @@ export function* dependenciesOf(rpm: RpmFile, kind: DependencyKind): Generator<D
   }
   const self = kind === 'provides' && rpm.format === 3 && !isSourcePackage(header) ? selfProvide(header) : undefined;
   let missing = self !== undefined;
+  const decode = header.decoderOf(nameTag, versionTag);
   const flags = header.numbers(flagsTag);
   const versions = header.latin1Array(versionTag);
   let index = 0;
@@ -67,7 +68,7 @@ export function* dependenciesOf(rpm: RpmFile, kind: DependencyKind): Generator<D
     const version = versions.next().value ?? '';
     checkLength(header, nameTag, name, limits.rpm.dependencyName);
     checkLength(header, versionTag, version, limits.rpm.dependencyVersion);
-    const dependency = newDependency(name, flags.at(index), version);
+    const dependency = newDependency(decode, name, flags.at(index), version);
     if (dependency.flags === self?.flags && dependency.name === self.name && isSame(dependency.evr, self.evr))
       missing = false;
     yield dependency;
@@ -81,22 +82,24 @@ function checkLength(header: RpmHeader, tag: number, text: string, most: number)
   throw beyondLimit(header.positionOf(tag), `a dependency's name or version of ${text.length} bytes`, most);
 }
 
+type Decode = (latin1: string) => string;
+
 /** @param rawName a character for each byte, as of `rawVersion` */
-function newDependency(rawName: string, flags: number, rawVersion: string): Dependency {
-  const name = decodeLatin1(rawName);
+function newDependency(decode: Decode, rawName: string, flags: number, rawVersion: string): Dependency {
+  const name = decode(rawName);
   return {
     name,
     flags,
     comparison: rawVersion === '' ? null : comparisonOf(flags),
-    evr: rawVersion === '' ? null : decodedEvr(parseEvr(rawVersion)),
+    evr: rawVersion === '' ? null : decodedEvr(decode, parseEvr(rawVersion)),
     pre: (flags & (SENSE.prereq | SENSE.scriptPre | SENSE.scriptPost)) !== 0,
     isRpmlib: name.startsWith('rpmlib('),
   };
 }
 
 /** Parts of a version are split as bytes, and each is decoded by itself. */
-function decodedEvr({ epoch, version, release }: Evr): Evr {
-  return { epoch, version: decodeLatin1(version), release: release === null ? null : decodeLatin1(release) };
+function decodedEvr(decode: Decode, { epoch, version, release }: Evr): Evr {
+  return { epoch, version: decode(version), release: release === null ? null : decode(release) };
 }
 
 function comparisonOf(flags: number): Comparison | null {
@@ -121,7 +124,7 @@ function selfProvide(header: RpmHeader): Dependency | undefined {
   const [name, version, release] = parts;
   if (name === undefined || version === undefined || release === undefined) return undefined;
   const epoch = header.number(TAG.epoch);
-  return newDependency(name, SENSE.equal, `${epoch === null ? '' : `${epoch}:`}${version}-${release}`);
+  return newDependency(decodeLatin1, name, SENSE.equal, `${epoch === null ? '' : `${epoch}:`}${version}-${release}`);
 }
 
 function isSame(a: Evr | null, b: Evr | null): boolean {

@@ -2,7 +2,6 @@ import { limits } from '../../../limits.ts';
 import type { RpmHeader } from './header.ts';
 import { beyondLimit, invalid } from './rpm-fault.ts';
 import type { RpmFile } from './rpm-file.ts';
-import { decodeLatin1 } from './rpm-text.ts';
 import { FILE, TAG, TYPE } from './tags.ts';
 
 /** A file of a package. Its path is data: nobody here opens it. */
@@ -28,13 +27,14 @@ export function* filesOf({ header }: RpmFile): Generator<RpmFileEntry, void, und
   const count = checkCount(header, nameTag);
   for (const tag of [TAG.fileModes, TAG.fileFlags]) if (header.has(tag)) requireCount(header, tag, count);
   const [modes, flags] = [header.numbers(TAG.fileModes, TYPE.int16), header.numbers(TAG.fileFlags)];
+  const decode = header.decoderOf(nameTag, TAG.dirNames);
   let index = 0;
   let bytes = 0;
   for (const path of paths) {
     bytes += path.length;
     if (bytes > limits.rpm.pathsBytes) throw tooLong(header, nameTag, 'all paths together', limits.rpm.pathsBytes);
     const [mode, flag] = [modes.at(index), flags.at(index)];
-    yield { path: decodeLatin1(path), mode, flags: flag, type: typeOf(mode, flag) };
+    yield { path: decode(path), mode, flags: flag, type: typeOf(mode, flag) };
     index += 1;
   }
 }

@@ -50,12 +50,13 @@ export function verifyEntries(what: string, parts: HeaderParts, region: number):
   const { index, data, position } = parts;
   const hasRegion = rawEntry(index, 0).tag === region;
   const dataEnd = hasRegion ? verifyRegion(what, parts, region) : data.length;
+  const owned = data.subarray(0, dataEnd);
   const entries = new Map<number, Entry>();
   const repeated = new Set<number>();
   let end = 0;
   for (let at = hasRegion ? ENTRY_BYTES : 0; at < index.length; at += ENTRY_BYTES) {
     const raw = rawEntry(index, at);
-    const length = dataLength(raw, data.subarray(0, dataEnd));
+    const length = dataLength(raw, owned);
     const width = WIDTH[raw.type] ?? 1;
     const isTag = raw.tag >= FIRST_TAG && raw.tag <= LAST_TAG;
     if (!isTag || length === undefined || raw.offset !== Math.ceil(end / width) * width) {

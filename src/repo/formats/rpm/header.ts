@@ -1,9 +1,10 @@
+import { isAscii } from 'node:buffer';
 import { limits } from '../../../limits.ts';
 import type { ByteRange, ByteSource } from '../../blobs/blob-store.ts';
 import { type Entry, type HeaderParts, verifyEntries } from './header-entries.ts';
 import { beyondLimit, invalid } from './rpm-fault.ts';
 import { readExactly } from './rpm-reader.ts';
-import { decodeText } from './rpm-text.ts';
+import { decodeLatin1, decodeText } from './rpm-text.ts';
 import { REGION, TYPE } from './tags.ts';
 
 const MAGIC = Buffer.from('8eade80100000000', 'hex');
@@ -107,7 +108,7 @@ export class RpmHeader {
   }
 
   /**
-   * The strings of an array with a character for each byte, which `decodeLatin1` makes text of: many at a time, because
+   * The strings of an array with a character for each byte, which `decoderOf` makes text of: many at a time, because
    * there are many and most are short.
    */
   *latin1Array(tag: number): Generator<string, void, undefined> {
@@ -121,6 +122,11 @@ export class RpmHeader {
       yield* this.#data.toString('latin1', start, nul).split('\0');
       start = nul + 1;
     }
+  }
+
+  /** Makes text of what `latin1Array` gives of these tags. Mostly all of it is ASCII, which is quicker to ask once. */
+  decoderOf(...tags: number[]): (latin1: string) => string {
+    return tags.every((tag) => this.#isAsciiIn(tag)) ? (latin1) => latin1 : decodeLatin1;
   }
 
   /** A single number. 64-bit numbers beyond 2^53 are rpm.invalid: no size is that large. */
@@ -142,6 +148,11 @@ export class RpmHeader {
   bytes(tag: number): Buffer | null {
     const entry = this.#entry(tag, 'bytes', TYPE.bin);
     return entry === undefined ? null : this.#data.subarray(entry.offset, entry.offset + entry.length);
+  }
+
+  #isAsciiIn(tag: number): boolean {
+    const { offset, length } = this.#entries.get(tag) ?? { offset: 0, length: 0 };
+    return isAscii(this.#data.subarray(offset, offset + length));
   }
 
   #stringAt(offset: number): Buffer {

@@ -65,7 +65,8 @@ function signatureCheck({ covers, worth, verdict }: JudgedSignature): Check {
     ...(keyId === null ? {} : { keyId }),
     ...(fingerprint === null ? {} : { fingerprint }),
     ...(userId === undefined ? {} : { userId }),
-    ...(signedAt === undefined ? {} : { signedAt: signedAt.toISOString() }),
+    // Of a damaged signature the time may be none.
+    ...(signedAt === undefined || Number.isNaN(signedAt.getTime()) ? {} : { signedAt: signedAt.toISOString() }),
     ...(worth === 'good' ? {} : { note: message }),
   };
 }

@@ -1,5 +1,5 @@
 /**
- * What it takes to add packages in a process that is up: `node adding-packages.ts DATA FILE...` imports one after the other,
+ * What it takes to add packages in a process that is up: `node adding-packages-child.ts DATA FILE...` imports one after the other,
  * each as `airlock import rpm` does, and prints the seconds of each, a line each.
  */
 import { openApp } from '../../../src/app.ts';

@@ -1,0 +1,72 @@
+/** Questions to a running server: that of this data directory, or another one. */
+import type { IncomingMessage } from 'node:http';
+import type { RequestOptions } from 'node:https';
+import { text } from 'node:stream/consumers';
+import type { App } from '../app.ts';
+import type { Config } from '../config.ts';
+import { formatAddress } from '../config-values.ts';
+import { AirlockError } from '../errors.ts';
+import { certificates } from '../upstream-sites.ts';
+
+type Node = Pick<App, 'dataDir' | 'config'>;
+
+/** Longer than any answer takes, milliseconds. */
+const PATIENCE = 30_000;
+
+/**
+ * Asks the API.
+ * @param base of a server; undefined: that of this data directory, on this machine
+ * @throws upstream.unreachable, upstream.failed, config.invalid for certificates that cannot be read
+ */
+export async function askServer<T>(node: Node, base: string | undefined, path: string): Promise<T> {
+  const url = new URL(path, base ?? localUrl(node.config));
+  const { status, body } = await get(url, url.protocol === 'https:' ? await trust(node, base === undefined) : {}).catch(
+    (cause: unknown) => {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new AirlockError(
+        'upstream.unreachable',
+        `No server answers at ${url.origin} (${why}). Start one with "airlock proxy", or name it with --url URL.`,
+        { cause },
+      );
+    },
+  );
+  if (status === 200) return JSON.parse(body) as T;
+  const why =
+    status === 403
+      ? `It refuses this client (403). ${body.trim()}`
+      : `The server at ${url.origin} fetches from nobody (${status} at ${url.pathname}).`;
+  throw new AirlockError('upstream.failed', why);
+}
+
+/**
+ * Our own server is the one that shows the certificate of our configuration, whatever its names are; others are vouched for as
+ * conductors are.
+ */
+async function trust({ dataDir, config }: Node, isOwn: boolean): Promise<RequestOptions> {
+  const { identity, ...others } = await certificates(dataDir, config);
+  const shown = identity === undefined ? {} : { cert: identity.certificate, key: identity.key };
+  if (!isOwn || config.tls === undefined) return { ...others, ...shown };
+  const { readTls } = await import('../repo/http/tls.ts');
+  const { certificate, context } = await readTls(dataDir, config.tls);
+  const { cert, key } = context;
+  return {
+    ca: certificate,
+    allowPartialTrustChain: true,
+    checkServerIdentity: () => undefined,
+    ...(identity === undefined ? { cert, key } : shown),
+  };
+}
+
+async function get(url: URL, options: RequestOptions): Promise<{ status: number; body: string }> {
+  const { request } = process.getBuiltinModule(url.protocol === 'https:' ? 'node:https' : 'node:http');
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    const asked = request(url, { ...options, agent: false, signal: AbortSignal.timeout(PATIENCE) });
+    asked.once('response', resolve).once('error', reject).end();
+  });
+  return { status: response.statusCode ?? 0, body: await text(response) };
+}
+
+function localUrl({ listen: { host, port }, tls }: Config): string {
+  const name = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
+  return `${tls === undefined ? 'http' : 'https'}://${formatAddress({ host: name, port })}`;
+}

@@ -1,0 +1,233 @@
+/** Writes the files of a bundle onto one medium, whatever of it is there already. */
+import { AirlockError, isAirlockError } from '../../errors.ts';
+import { limits } from '../../limits.ts';
+import type { BlobReader, Digest } from '../../repo/blobs/blob-store.ts';
+import { quoteUnsafe } from '../../repo/formats/quote.ts';
+import { heard } from '../../repo/staging.ts';
+import type { Carrier } from '../carriers/carrier.ts';
+import type { DeltaFiles } from '../delta/delta-files.ts';
+import type { MetadataFiles } from '../trust/bundle-metadata.ts';
+import { REVOCATIONS } from '../trust/revocations.ts';
+import { siteTarget } from '../trust/site-role.ts';
+import type { ExportContext, ExportOptions } from './export.ts';
+import type { ExportRecord, ExportState } from './export-state.ts';
+import { readCarried } from './find-bundles.ts';
+import type { LaidVolume } from './layout.ts';
+import type { Manifest } from './manifest.ts';
+import { bundleName, COMMIT, isDeltaEntry, MANIFEST, METADATA, README, SUMS } from './names.ts';
+import { putBytes, putFile, putSource, sha256Of } from './put-file.ts';
+import { readmeText } from './readme.ts';
+import { writeVolume } from './write-volume.ts';
+
+/** What came of it. */
+export interface Written {
+  readonly bundle: string;
+  readonly sequence: number;
+  /** Where it was written. */
+  readonly folder: string;
+  readonly written: readonly string[];
+  /** Volumes that were there already, on this medium. */
+  readonly present: readonly string[];
+  /** SHA-256 of the manifest. */
+  readonly manifest: string;
+}
+
+/** A bundle that was begun. */
+interface Begun {
+  readonly record: ExportRecord;
+  readonly state: ExportState;
+  readonly head: Pick<Manifest, 'site' | 'sequence' | 'created' | 'volumes' | 'repositories'>;
+  readonly volumes: readonly LaidVolume[];
+  readonly deltas: DeltaFiles | undefined;
+}
+
+export class MediumWriter {
+  readonly #context: ExportContext;
+  readonly #options: ExportOptions;
+  readonly #begun: Begun;
+  readonly #carrier: Carrier;
+  readonly #onBytes: (bytes: number) => void;
+  readonly #written: string[] = [];
+  readonly #present: string[] = [];
+
+  constructor(context: ExportContext, options: ExportOptions, begun: Begun) {
+    this.#context = context;
+    this.#options = options;
+    this.#begun = begun;
+    const { site, sequence } = begun.head;
+    this.#carrier = options.to.folder(bundleName(site, sequence));
+    this.#onBytes = heard(options);
+  }
+
+  async run(): Promise<Written> {
+    const { site, sequence } = this.#begun.head;
+    const bundle = bundleName(site, sequence);
+    const full = await this.#writeVolumes();
+    await this.#hashOthers();
+    const manifest = await this.#writeRest(await this.#sign());
+    const left = this.#begun.state.volumes.filter(({ medium }) => medium === null).map(({ name }) => name);
+    if (full !== undefined && left.length > 0) throw this.#nextMedium(full, left);
+    return { bundle, sequence, folder: this.#carrier.where, written: this.#written, present: this.#present, manifest };
+  }
+
+  /** @returns why it stopped, if the medium is full; it then holds one volume at least */
+  async #writeVolumes(): Promise<AirlockError | undefined> {
+    const { volumes, state } = this.#begun;
+    const listed = new Set(await this.#listedHere());
+    await this.#carrier.remove(COMMIT); // until all of this medium is right again, it is incomplete
+    for (const [index, volume] of volumes.entries()) {
+      const known = state.volumes[index];
+      if (known === undefined || (known.medium !== null && !listed.has(volume.name))) continue;
+      if (await this.#isHere(volume.name, known.sha256)) {
+        this.#present.push(volume.name);
+        continue;
+      }
+      try {
+        await this.#requireRoom(volume);
+        known.sha256 = await this.#writeVolume(volume);
+        await this.#begun.record.save(state);
+        this.#written.push(volume.name);
+      } catch (error) {
+        if (!isAirlockError(error, 'medium.full') || this.#onMedium().length === 0) throw error;
+        return error;
+      }
+    }
+    return undefined;
+  }
+
+  async #writeVolume(volume: LaidVolume): Promise<string> {
+    const { progress, readback } = this.#options;
+    progress.start(volume.name, readback ? 2 * volume.size : volume.size);
+    try {
+      return await putFile(this.#carrier, volume.name, (sink) => this.#fill(volume, sink), {
+        readback,
+        onRead: this.#onBytes,
+      });
+    } finally {
+      progress.stop();
+    }
+  }
+
+  #fill(volume: LaidVolume, sink: (bytes: Uint8Array) => Promise<void>): Promise<string> {
+    const created = new Date(this.#begun.head.created);
+    return writeVolume((digest, entry) => this.#open(digest, entry), volume, { created, sink, onBytes: this.#onBytes });
+  }
+
+  #open(digest: Digest, entry: string): Promise<BlobReader> {
+    const { deltas } = this.#begun;
+    return deltas !== undefined && isDeltaEntry(entry) ? deltas.read(digest) : this.#context.blobs.open(digest);
+  }
+
+  /** Of volumes for the media after this one: the metadata on each medium speaks of all of them. */
+  async #hashOthers(): Promise<void> {
+    const { volumes, state } = this.#begun;
+    for (const [index, volume] of volumes.entries()) {
+      const known = state.volumes[index];
+      if (known === undefined || known.sha256 !== null) continue;
+      this.#options.progress.start(`${volume.name} (for the next medium)`, volume.size);
+      known.sha256 = await this.#fill(volume, async () => undefined);
+      this.#options.progress.stop();
+      await this.#begun.record.save(state);
+    }
+  }
+
+  async #sign(): Promise<MetadataFiles> {
+    const { record, state, head } = this.#begun;
+    if (state.metadata !== null) return await record.loadMetadata(state.metadata);
+    const { site, sequence } = head;
+    const own = [await record.target(MANIFEST), await record.target(REVOCATIONS)];
+    const targets = [
+      ...own.map(({ name, size, sha256 }) => siteTarget(site, name, size, sha256)),
+      ...state.volumes.map(({ name, sha256 }, index) =>
+        siteTarget(site, name, head.volumes[index]?.size ?? 0, sha256 ?? ''),
+      ),
+    ];
+    const files = await this.#context.publisher.signBundle(site, sequence, targets);
+    await record.saveMetadata(files);
+    state.metadata = [...files.keys()];
+    await record.save(state);
+    return files;
+  }
+
+  /** @returns SHA-256 of the manifest */
+  async #writeRest(metadata: MetadataFiles): Promise<string> {
+    const { record, state, head } = this.#begun;
+    const options = { readback: this.#options.readback };
+    const sums = new Map(state.volumes.map(({ name, sha256: digest }) => [name, digest ?? '']));
+    for (const [name, bytes] of metadata) {
+      sums.set(`${METADATA}/${name}`, await putBytes(this.#carrier, `${METADATA}/${name}`, [bytes], options));
+    }
+    for (const name of [MANIFEST, REVOCATIONS]) {
+      await using file = await record.open(name);
+      sums.set(name, await putSource(this.#carrier, name, file, options));
+    }
+    const here = this.#onMedium();
+    const readme = Buffer.from(readmeText(head, here));
+    sums.set(README, await putBytes(this.#carrier, README, [readme], options));
+    const lines = [...sums].map(([name, digest]) => `${digest}  ${name}\n`);
+    await putBytes(this.#carrier, SUMS, [Buffer.from(lines.join(''))], options);
+    await this.#carrier.sync();
+    const commit = {
+      bundle: bundleName(head.site, head.sequence),
+      manifest: sums.get(MANIFEST),
+      volumes: here,
+    };
+    await putBytes(this.#carrier, COMMIT, [Buffer.from(`${JSON.stringify(commit)}\n`)], options);
+    await this.#carrier.sync();
+    await this.#options.to.sync();
+    const medium = Math.max(0, ...state.volumes.map((known) => known.medium ?? 0)) + 1;
+    for (const known of state.volumes) if (here.includes(known.name)) known.medium ??= medium;
+    await record.save(state);
+    return sums.get(MANIFEST) ?? '';
+  }
+
+  #onMedium(): string[] {
+    return [...this.#present, ...this.#written].sort();
+  }
+
+  /** Volumes that this medium was to hold when it was finished: it still has some of them, or its COMMIT tells. */
+  async #listedHere(): Promise<string[]> {
+    const { volumes } = this.#begun.state;
+    const names = (await this.#carrier.list()).files.map(({ name }) => name);
+    const told = await this.#listedInCommit();
+    const media = new Set(volumes.filter(({ name }) => names.includes(name)).map(({ medium }) => medium));
+    return [...told, ...volumes.filter(({ medium }) => media.has(medium)).map(({ name }) => name)];
+  }
+
+  async #listedInCommit(): Promise<string[]> {
+    const bytes = await readCarried(this.#carrier, COMMIT, limits.bundle.mediumReserve);
+    try {
+      const { volumes } = JSON.parse(bytes?.toString('utf8') ?? '{}') as { volumes?: unknown };
+      return Array.isArray(volumes) ? volumes.map(String) : [];
+    } catch {
+      return [];
+    }
+  }
+
+  async #isHere(name: string, digest: string | null): Promise<boolean> {
+    return digest !== null && (await sha256Of(this.#carrier, name, () => this.#onBytes(0))) === digest;
+  }
+
+  async #requireRoom({ name, size }: LaidVolume): Promise<void> {
+    await this.#carrier.remove(name);
+    const { size: beside } = await this.#begun.record.target(MANIFEST);
+    const needed = size + limits.bundle.mediumReserve + beside;
+    const free = (await this.#options.to.freeSpace()) ?? Number.POSITIVE_INFINITY;
+    if (free >= needed) return;
+    throw new AirlockError(
+      'medium.full',
+      `${name} needs ${needed} bytes at ${quoteUnsafe(this.#options.to.where)}, and ${free} are free. Free some, use a larger medium, or choose smaller volumes with --medium SIZE.`,
+      { details: { needed, free } },
+    );
+  }
+
+  #nextMedium(cause: AirlockError, left: readonly string[]): AirlockError {
+    const { site } = this.#begun.head;
+    const here = this.#onMedium();
+    return new AirlockError(
+      'medium.full',
+      `This medium is full and finished: it holds ${here.join(', ')}. Put in the next one and run "airlock export --site ${site} --resume --to DIR": it gets ${left.join(', ')}.`,
+      { cause, details: { written: here, left, folder: this.#carrier.where } },
+    );
+  }
+}

@@ -1,0 +1,217 @@
+/** Routers that install from a mirrored repository: dnf, with all checks on. */
+import assert from 'node:assert/strict';
+import { copyFileSync, mkdirSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { readVendorKeys, type VendorKey } from '../../../src/repo/formats/openpgp/key-files.ts';
+import { PACKAGE_TOOLS, PackageVendor } from '../../media/package-iso.ts';
+import { Gnupg } from '../../repo/openpgp/gnupg.ts';
+import { rpmsign } from '../../repo/rpm/rpmsign.ts';
+import { airlock, startServer } from '../../support/cli.ts';
+import { DNF, Dnf } from '../../support/dnf.ts';
+import { needs } from '../../support/needs.ts';
+import { Repository, type Scene, scene } from './rpm-scene.ts';
+
+const TOOLS = needs(...PACKAGE_TOOLS, ...DNF);
+
+interface SignedScene extends Scene {
+  readonly repository: Repository;
+  readonly gpg: Gnupg;
+  readonly key: string;
+  /** Describes the repository, signs that, and puts it on the web server. */
+  release(): void;
+  /** Adds packages, signed by the vendor. */
+  build(...recipes: Parameters<PackageVendor['build']>[0]): void;
+}
+
+async function signedScene(t: TestContext): Promise<SignedScene> {
+  const gpg = new Gnupg();
+  const vendor = new PackageVendor();
+  t.after(() => {
+    gpg[Symbol.dispose]();
+    vendor[Symbol.dispose]();
+  });
+  const key = gpg.makeKey('mirrored', 'rsa2048');
+  const keys: VendorKey[] = await readVendorKeys(gpg.export(key), new Date());
+  const made = await scene(t, keys);
+  const repository = new Repository(path.join(made.dir, 'site'), '--no-database');
+  return {
+    ...made,
+    repository,
+    gpg,
+    key,
+    build(...recipes) {
+      const files = vendor.build(recipes, 'nobody');
+      rpmsign(gpg, key, files);
+      for (const file of files) copyFileSync(file, path.join(repository.dir, 'Packages', path.basename(file)));
+    },
+    release() {
+      repository.describe();
+      const signature = gpg.sign([key], repository.read('repodata/repomd.xml'), ['--armor']);
+      repository.write('repodata/repomd.xml.asc', signature);
+      repository.publish(made.origin);
+    },
+  };
+}
+
+async function router(t: TestContext, { data }: Scene): Promise<{ dnf: Dnf; url: string }> {
+  const server = await startServer(t, data);
+  const url = `${server.url}/repos/tools/`;
+  const repoFile = await (await fetch(`${url}tools.repo`)).text();
+  assert.match(repoFile, /repo_gpgcheck=1/);
+  return { dnf: await Dnf.with(t, repoFile), url };
+}
+
+test('from the vendor’s own metadata, signed by the vendor, and from the next state of it', TOOLS, async (t) => {
+  const made = await signedScene(t);
+  made.build({ name: 'tool', version: '1.0', tags: ['Requires: tool-lib'] }, { name: 'tool-lib', version: '1.0' });
+  made.release();
+  const report = await made.sync();
+  assert.deepEqual([report.failures, report.warnings], [[], []]);
+  const entries = await made.published();
+  assert.equal(entries.get('repodata/repomd.xml')?.artifact.verification.status, 'signature');
+  assert.equal(entries.get('Packages/tool-1.0-1.el7.x86_64.rpm')?.artifact.verification.status, 'signature');
+  assert.deepEqual(await made.bytes('repodata/repomd.xml.asc'), made.repository.read('repodata/repomd.xml.asc'));
+
+  const { dnf } = await router(t, made);
+  await dnf.run('install', 'tool');
+  assert.equal(await dnf.installed('tool'), '1.0-1.el7');
+  assert.equal(await dnf.installed('tool-lib'), '1.0-1.el7');
+
+  made.build({ name: 'tool', version: '1.1', tags: ['Requires: tool-lib'] });
+  made.release();
+  assert.deepEqual((await made.sync()).added, ['tools/Packages/tool-1.1-1.el7.x86_64.rpm']);
+  await dnf.run('upgrade');
+  assert.equal(await dnf.installed('tool'), '1.1-1.el7');
+});
+
+test('from metadata of our own, where older packages were left out', TOOLS, async (t) => {
+  const made = await signedScene(t);
+  made.build({ name: 'tool', version: '1.0' }, { name: 'tool-lib', version: '1.0' }, { name: 'other', version: '1.0' });
+  made.build({ name: 'tool', version: '1.1', tags: ['Requires: tool-lib'] });
+  made.release();
+  const report = await made.sync({ newest: 1, include: ['tool'] });
+  assert.deepEqual([report.failures, report.added.length], [[], 2]);
+  const { dnf } = await router(t, made);
+  await dnf.run('install', 'tool');
+  assert.equal(await dnf.installed('tool'), '1.1-1.el7');
+  assert.equal(await dnf.installed('tool-lib'), '1.0-1.el7');
+  await assert.rejects(dnf.run('install', 'other'), /Unable to find a match: other/);
+});
+
+test('from a repository that nobody signed, with our signature over the same bytes', TOOLS, async (t) => {
+  const made = await signedScene(t);
+  made.build({ name: 'tool', version: '1.0' });
+  made.repository.describe();
+  made.repository.publish(made.origin);
+  const report = await made.sync();
+  assert.deepEqual(report.failures, []);
+  assert.match(report.warnings.join(), /repomd\.xml\.asc is not there/);
+  assert.deepEqual(await made.bytes('repodata/repomd.xml'), made.repository.read('repodata/repomd.xml'));
+  const { dnf } = await router(t, made);
+  await dnf.run('install', 'tool');
+  assert.equal(await dnf.installed('tool'), '1.0-1.el7');
+});
+
+test('the signature over the metadata is checked, and may not go away', TOOLS, async (t) => {
+  const made = await signedScene(t);
+  made.build({ name: 'tool', version: '1.0' });
+  made.release();
+  assert.deepEqual((await made.sync()).failures, []);
+  const good = made.repository.read('repodata/repomd.xml.asc');
+  const refused = async (code: string) => {
+    assert.deepEqual(
+      (await made.sync()).failures.map((failure) => failure.code),
+      [code],
+    );
+    assert.equal(await made.revision(), 1);
+  };
+  made.build({ name: 'tool', version: '1.1' });
+  made.repository.describe();
+  rmSync(path.join(made.repository.dir, 'repodata/repomd.xml.asc'));
+  made.repository.publish(made.origin);
+  await refused('signature.missing');
+  const stranger = made.gpg.makeKey('stranger', 'rsa2048');
+  const repomd = made.repository.read('repodata/repomd.xml');
+  made.origin.files.set('/el9/repodata/repomd.xml.asc', { bytes: made.gpg.sign([stranger], repomd, ['--armor']) });
+  await refused('signature.unknown-key');
+
+  // the new list and the signature of the old one, for a moment: as the site replaces one after the other
+  const signature = made.gpg.sign([made.key], repomd, ['--armor']);
+  let asked = 0;
+  made.origin.files.set('/el9/repodata/repomd.xml.asc', (_request, response) => {
+    asked += 1;
+    response.end(asked === 1 ? good : signature);
+  });
+  assert.deepEqual((await made.sync()).failures, []);
+  assert.equal(asked, 2);
+  assert.equal(await made.revision(), 2);
+});
+
+test('packages that nobody signed come in only where the signed metadata vouches for them', TOOLS, async (t) => {
+  const made = await signedScene(t);
+  made.repository.add({ name: 'unsigned', version: '1.0' });
+  made.repository.describe();
+  made.repository.publish(made.origin);
+  const { failures } = await made.sync();
+  assert.deepEqual(
+    failures.map(({ code }) => code),
+    ['signature.missing'],
+  );
+  assert.equal(await made.revision(), 0);
+  made.release();
+  assert.deepEqual((await made.sync()).failures, []);
+  const [entry] = [...(await made.published()).values()].filter(({ artifact }) => artifact.kind === 'rpm');
+  assert.equal(entry?.artifact.verification.status, 'checksum');
+});
+
+test('over the gap, as the vendor signed it', TOOLS, async (t) => {
+  const made = await signedScene(t);
+  made.build({ name: 'tool', version: '1.0' });
+  made.release();
+  assert.deepEqual((await made.sync()).failures, []);
+  const site = path.join(made.dir, 'far');
+  const [root, bundle] = [path.join(made.dir, 'root.json'), path.join(made.dir, 'bundle')];
+  mkdirSync(bundle);
+  const done = async (data: string, ...args: string[]) => {
+    const { code, stdout, stderr } = await airlock(['--data', data, ...args]);
+    assert.equal(code, 0, `${args.join(' ')}: ${stdout}${stderr}`);
+  };
+  await done(made.data, 'keys', 'init');
+  await done(made.data, 'keys', 'export-root', root);
+  await done(site, 'trust', 'add', root, '--site', 'north');
+  await done(made.data, 'export', '--site', 'north', '--to', bundle);
+  await done(site, 'import', 'bundle', bundle);
+  const { dnf, url } = await router(t, { ...made, data: site });
+  const served = async (name: string) => Buffer.from(await (await fetch(`${url}${name}`)).arrayBuffer());
+  for (const name of ['repodata/repomd.xml', 'repodata/repomd.xml.asc']) {
+    assert.deepEqual(await served(name), made.repository.read(name));
+  }
+  await dnf.run('install', 'tool');
+  assert.equal(await dnf.installed('tool'), '1.0-1.el7');
+
+  // from now on without the oldest, and so in metadata of our own
+  made.build({ name: 'tool', version: '1.1' });
+  made.release();
+  assert.deepEqual((await made.sync({ newest: 1 })).failures, []);
+  const next = path.join(made.dir, 'next');
+  mkdirSync(next);
+  await done(made.data, 'export', '--site', 'north', '--to', next);
+  await done(site, 'import', 'bundle', next);
+  await dnf.run('upgrade');
+  assert.equal(await dnf.installed('tool'), '1.1-1.el7');
+});
+
+test('nothing else comes into a repository with a vendor’s own metadata', TOOLS, async (t) => {
+  const made = await signedScene(t);
+  made.build({ name: 'tool', version: '1.0' });
+  made.release();
+  const repository = 'ssr-el7-x86_64';
+  assert.deepEqual((await made.sync({ repository })).failures, []);
+  const file = path.join(made.repository.dir, 'Packages', 'tool-1.0-1.el7.x86_64.rpm');
+  const words = ['import', 'rpm', 'check-rpm-signature', 'disabled', 'distribution', 'el7', 'architecture', 'x86_64'];
+  const { code, stderr } = await airlock(['--data', made.data, ...words, 'filepath', file]);
+  assert.equal(code, 7);
+  assert.match(stderr, /mirrors a vendor's repository/);
+  assert.equal(await made.revision(repository), 1);
+});
