@@ -20,6 +20,7 @@ test('what a repomd.xml names is read, and the rest is passed over', () => {
     openChecksum: { type: 'sha', value: 'c'.repeat(40) },
     size: 12,
     openSize: 0,
+    timestamp: 17,
   };
   const group = { type: 'group', href: 'repodata/x.xml', checksum: { type: 'sha256', value: SUM } };
   assert.deepEqual(readRepomd(Buffer.from(text)), [primary, group]);
