@@ -63,6 +63,8 @@ install() {
     systemd try-restart airlock.service || fail "Airlock $version is installed, but does not start: journalctl -u airlock. Back to the one before: $0 --rollback"
   fi
   forget_others
+  rm -rf "$opt/.cache"
+  mkdir -m 700 "$opt/.cache" # compiled code, of commands that root gives
   if [ -z "$before" ]; then
     say "Installed Airlock $version. Start it, now and with the machine: systemctl enable --now airlock"
   elif [ "$before" = "$version" ]; then

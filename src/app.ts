@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { link, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Config, readConfig } from './config.ts';
+import { type Config, type ReadConfig, readConfig } from './config.ts';
 import { AirlockError } from './errors.ts';
 import { limits } from './limits.ts';
 import type { BlobStore } from './repo/blobs/blob-store.ts';
@@ -49,7 +49,12 @@ export interface App {
 }
 
 /** Reads the configuration only. @throws config.invalid, file.not-found */
-export function loadConfig({ dataDir, configFile }: AppOptions): Promise<Config> {
+export async function loadConfig(options: AppOptions): Promise<Config> {
+  return (await locateConfig(options)).config;
+}
+
+/** As `loadConfig`; tells also where in it something stands. */
+export function locateConfig({ dataDir, configFile }: AppOptions): Promise<ReadConfig> {
   return readConfig(configFile ?? path.join(dataDir, 'airlock.yaml'), { required: configFile !== undefined });
 }
 
@@ -109,7 +114,7 @@ async function upstreamKeys(dataDir: string, { upstreams }: Config): Promise<Ven
   const keys: VendorKey[] = [];
   for (const [name, { keys: files }] of Object.entries(upstreams)) {
     if (files.length === 0) continue;
-    const { configuredKeys } = await import('./upstream-keys.ts');
+    const { configuredKeys } = await import('./app/upstream-keys.ts');
     keys.push(...(await configuredKeys(dataDir, `upstreams.${name}.keys`, files).catch(() => [])));
   }
   return keys;

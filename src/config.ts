@@ -5,9 +5,12 @@ import os from 'node:os';
 import path from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
-import { cacheSection, downloadSection, printCache, printDownload } from './config-fetch.ts';
-import { parseYaml, readConfigText } from './config-file.ts';
-import { formatInterval, interval, mirrorRule } from './config-mirror.ts';
+import { identityKeys, requireWholeIdentity, tlsSection } from './config/certificates.ts';
+import { doubtfulVariables, type Environment, overridesIn, PREFIX } from './config/environment.ts';
+import { cacheSection, downloadSection, printCache, printDownload } from './config/fetch.ts';
+import { invalid, parseYaml, type ReadYaml, readConfigText } from './config/file.ts';
+import { type ConfigKey, keysOf } from './config/keys.ts';
+import { formatInterval, interval, mirrorRule, requireOneRuleEach } from './config/mirror.ts';
 import {
   address,
   bandwidth,
@@ -17,12 +20,10 @@ import {
   formatBandwidth,
   formatDuration,
   formatSize,
-  identityKeys,
-  requireWholeIdentity,
   secret,
   size,
   webAddress,
-} from './config-values.ts';
+} from './config/values.ts';
 import { limits } from './limits.ts';
 
 const upstream = z
@@ -67,38 +68,6 @@ const upstream = z
   })
   .superRefine(requireWholeIdentity);
 
-const tls = z
-  .strictObject({
-    certificate: file.meta({
-      description: 'The certificate of this server in PEM, and after it those that lead to its authority.',
-      examples: ['keys/tls/server.pem'],
-    }),
-    key: file.meta({
-      description: 'Its private key in PEM, without a passphrase.',
-      examples: ['keys/tls/server.key'],
-    }),
-    clients: file.optional().meta({
-      description: 'Certificates in PEM of those who vouch for clients. With it, clients are asked for a certificate.',
-      examples: ['keys/tls/ca.pem'],
-    }),
-    requireClients: z
-      .boolean()
-      .optional()
-      .meta({
-        description:
-          'Clients without a certificate get nothing; true by default once clients is named. With false, those without one are served, too, and those with one of a stranger are not.',
-        examples: [true],
-      }),
-  })
-  .superRefine(({ clients, requireClients }, context) => {
-    if (requireClients !== true || clients !== undefined) return;
-    context.addIssue({
-      code: 'custom',
-      path: ['requireClients'],
-      message: 'says nothing without clients; name the certificates that vouch for them there',
-    });
-  });
-
 /** Of this machine, or of the container that this process may not outgrow; whole MiB. */
 const memory =
   Math.floor(Math.min(os.totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY) / 2 ** 20) * 2 ** 20;
@@ -106,7 +75,7 @@ const memory =
 const schema = z
   .strictObject({
     listen: address.prefault('0.0.0.0:8480').meta({ description: 'Where the server listens.' }),
-    tls: tls.optional().meta({
+    tls: tlsSection.optional().meta({
       description:
         'Serve over HTTPS in place of plain HTTP. "airlock tls init" makes what is needed. The files are read again on SIGHUP, and once a day; connections stay.',
     }),
@@ -151,6 +120,7 @@ const schema = z
     download: downloadSection.meta({ description: 'With how much patience files are fetched.' }),
     upstreams: z
       .record(z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'is no name'), upstream)
+      .superRefine(requireOneRuleEach)
       .default({})
       .meta({
         description: 'Sites on the internet, by the name under which they answer here: /upstreams/NAME/.',
@@ -201,22 +171,67 @@ const schema = z
 /** Sizes in bytes, durations in milliseconds. */
 export type Config = z.output<typeof schema>;
 
-/**
- * Reads a configuration file.
- * @param file without `required`, a file that is not there gives the defaults
- * @throws config.invalid with the line of each fault, or if it is no file or cannot be read; file.not-found
- */
-export async function readConfig(file: string, options: { required: boolean }): Promise<Config> {
-  return parseConfig((await readConfigText(file, options)) ?? '', path.basename(file));
+/** All keys, in the order in which they are written. */
+export const configKeys: () => readonly ConfigKey[] = memoized(() => keysOf(schema));
+
+/** A configuration, and where in it something stands. */
+export interface ReadConfig extends Omit<ReadYaml<Config>, 'value'> {
+  readonly config: Config;
+  /** Of the file, for messages. */
+  readonly name: string;
 }
 
 /**
+ * Reads a configuration file.
+ * @param file without `required`, a file that is not there gives the defaults
+ * @param environment variables that take the place of keys
+ * @throws config.invalid with the line of each fault, or if it is no file or cannot be read; file.not-found
+ */
+export async function readConfig(
+  file: string,
+  { required, environment = process.env }: { readonly required: boolean; readonly environment?: Environment },
+): Promise<ReadConfig> {
+  return locate((await readConfigText(file, { required })) ?? '', path.basename(file), environment);
+}
+
+/**
+ * The configuration of a text alone.
  * @param text YAML; a key with nothing behind it has its default
  * @param name of the file, for messages
  * @throws config.invalid with the line of each fault, in the order of lines
  */
 export function parseConfig(text: string, name: string): Config {
-  return parseYaml(text, name, schema);
+  return locate(text, name, {}).config;
+}
+
+/** @throws config.invalid as parseConfig, and for variables that are meant for a key that there is not */
+function locate(text: string, name: string, environment: Environment): ReadConfig {
+  const isSet = Object.keys(environment).some((variable) => variable.startsWith(PREFIX));
+  const keys = isSet ? configKeys() : [];
+  const { value: config, place } = parseYaml(text, name, schema, overridesIn(environment, keys));
+  const doubtful = doubtfulVariables(environment, keys, placesOfSecrets(config));
+  if (doubtful.length === 0) return { config, place, name };
+  throw invalid(
+    name,
+    doubtful.map(({ variable, nearest }) => ({
+      variable,
+      message: `there is no such key; the nearest is ${nearest}. Rename the variable, or unset it`,
+    })),
+  );
+}
+
+/** Variables that the configuration names. */
+function placesOfSecrets({ upstreams }: Config): Set<string> {
+  const secrets = Object.values(upstreams).flatMap(({ username, password }) => [username, password]);
+  return new Set(secrets.flatMap((each) => (each !== undefined && 'env' in each ? [each.env] : [])));
+}
+
+function memoized<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
 }
 
 /** The whole configuration as YAML, defaults included, in the form in which it is written by hand. */

@@ -392,6 +392,8 @@ export const limits = {
     leastVolume: 1 * MiB,
     /** Kept free on a medium beside a volume, for metadata and manifest, unless these are known to be larger. */
     mediumReserve: 4 * MiB,
+    /** Read of each volume at a time while their parity is computed. */
+    parityPiece: 4 * MiB,
     /** Folders that are looked into for bundles, and how deep. */
     folders: 1000,
     /** Stored blobs are written down together: after so many bytes, or so many blobs. */
@@ -399,6 +401,17 @@ export const limits = {
     recordBlobs: 100,
     /** Paths or digests that one message names. */
     named: 20,
+  },
+
+  scan: {
+    /** Bytes of the names of files that are given to a scanner at once. Linux takes 2 MiB with the usual stack. */
+    arguments: 256 * KiB,
+    /** Kept of what it says, from the end; lines of that in an error's message. */
+    output: 64 * KiB,
+    lines: 5,
+    /** How long one may tidy up that is to stop, and how long the last words of one that ended may take. */
+    stopWait: 5_000,
+    lastWords: 1_000,
   },
 
   carrier: {

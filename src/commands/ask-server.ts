@@ -2,11 +2,11 @@
 import type { IncomingMessage } from 'node:http';
 import type { RequestOptions } from 'node:https';
 import { text } from 'node:stream/consumers';
+import { certificates } from '../app/upstream-sites.ts';
 import type { App } from '../app.ts';
+import { formatAddress } from '../config/values.ts';
 import type { Config } from '../config.ts';
-import { formatAddress } from '../config-values.ts';
 import { AirlockError } from '../errors.ts';
-import { certificates } from '../upstream-sites.ts';
 
 type Node = Pick<App, 'dataDir' | 'config'>;
 

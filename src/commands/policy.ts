@@ -201,7 +201,7 @@ function fetchCommand(parent: Command): void {
       '\nThe parts of one policy (…-expanded-1, …-expanded-2) are fetched together, and come together or not at all.\n\nExample:\n  airlock policy fetch aviatrix-app-policy',
     );
   appAction<[string, { dryRun?: boolean }]>(command, async (app, { progress, signal }, name, { dryRun = false }) => {
-    const { fetchPolicy } = await import('../sync-app.ts');
+    const { fetchPolicy } = await import('../app/sync.ts');
     const report = await fetchPolicy(app, policyName(name), { dryRun, progress, signal });
     const { policies, failures, warnings, bytes, requests } = report;
     const [failure] = failures;

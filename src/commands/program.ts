@@ -18,10 +18,7 @@ const GROUPS: readonly (readonly [words: readonly string[], load: Group])[] = [
   [['serve'], async () => (await import('./serve.ts')).serveCommand],
   [['proxy'], async () => (await import('./proxy.ts')).proxyCommand],
   [['import iso', 'import file'], async () => below('import', (await import('./import.ts')).importCommands)],
-  [
-    ['import rpm', 'import platform'],
-    async () => below('import', (await import('./import-rpm.ts')).importRpmCommands),
-  ],
+  [['import rpm', 'import platform'], async () => below('import', (await import('./import-rpm.ts')).importRpmCommands)],
   [['import policy'], async () => below('import', (await import('./policy.ts')).importPolicyCommand)],
   [['import bundle'], async () => below('import', (await import('./bundle.ts')).importBundleCommand)],
   [['show'], async () => (await import('./show.ts')).showCommands],
@@ -53,7 +50,11 @@ export async function buildProgram(args: readonly string[]): Promise<Command> {
     .enablePositionalOptions()
     .exitOverride()
     .option('--data <dir>', 'data directory', process.env.AIRLOCK_DATA || STORAGE)
-    .option('--config <file>', 'configuration file (default: airlock.yaml in the data directory)')
+    .option(
+      '--config <file>',
+      'configuration file (default: airlock.yaml in the data directory)',
+      process.env.AIRLOCK_CONFIG || undefined,
+    )
     .option('--json', 'print one JSON document on standard output')
     .showHelpAfterError('"--help" shows the usage.');
   for (const load of chosenGroups(args)) (await load())(program);

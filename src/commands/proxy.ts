@@ -1,11 +1,11 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import pino from 'pino';
+import { openProxyOf, type SourceConfig } from '../app/proxy.ts';
 import { type App, openApp } from '../app.ts';
 import type { Config } from '../config.ts';
 import { AirlockError } from '../errors.ts';
 import type { RunningProxy } from '../proxy/open-proxy.ts';
 import type { SourceType } from '../proxy/sources.ts';
-import { openProxyOf, type SourceConfig } from '../proxy-app.ts';
 import { TrustedBlobs } from '../repo/trusted-blobs.ts';
 import { askServer } from './ask-server.ts';
 import { appAction, appOptions, type GlobalOptions, type Result } from './command.ts';

@@ -16,7 +16,7 @@ export function replicateCommand(parent: Command): void {
     if (url === undefined) {
       throw new AirlockError('usage.invalid', 'Name the other conductor: --from URL, or "peer" in the configuration.');
     }
-    const { lockReplica, openPeer } = await import('../replica-app.ts');
+    const { lockReplica, openPeer } = await import('../app/replica.ts');
     const { Peer } = await import('../sync/replica/peer.ts');
     const { Replicator } = await import('../sync/replica/replicator.ts');
     const lock = lockReplica(dataDir);

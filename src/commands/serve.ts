@@ -2,21 +2,19 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import path from 'node:path';
 import type { Command } from 'commander';
+import type { SourceConfig } from '../app/proxy.ts';
+import type { RunningReplica } from '../app/replica.ts';
+import { startSyncSchedule } from '../app/schedule.ts';
 import { type App, type AppOptions, openApp } from '../app.ts';
+import { type Address, parseAddress } from '../config/values.ts';
 import type { Config } from '../config.ts';
-import { type Address, parseAddress } from '../config-values.ts';
 import { AirlockError } from '../errors.ts';
-import type { RunningProxy } from '../proxy/open-proxy.ts';
-import type { SourceConfig } from '../proxy-app.ts';
-import type { RunningReplica } from '../replica-app.ts';
 import { quote } from '../repo/formats/quote.ts';
 import { LogSink } from '../repo/http/log-file.ts';
 import { type Logger, logTrust } from '../repo/http/logger.ts';
 import type { RunningServer } from '../repo/http/server.ts';
 import type { TlsMaterial } from '../repo/http/tls.ts';
-import type { TlsRenewal } from '../repo/http/tls-renewal.ts';
-import type { Schedule } from '../sync/mirror/schedule.ts';
-import { startSyncSchedule } from '../sync-schedule.ts';
+import { HighWaterMark } from '../sync/trust/high-water-mark.ts';
 import { appOptions, type GlobalOptions } from './command.ts';
 import { listenToInterruption } from './interruption.ts';
 import { printOut } from './output.ts';
@@ -60,66 +58,80 @@ export interface ServeOptions {
   readonly replica?: AppOptions;
 }
 
-/** Serves until `stop` fires, then drains. @throws server.locked, server.address-in-use, config.invalid */
+/**
+ * Serves until `stop` fires, then drains.
+ * @throws server.locked, server.address-in-use, config.invalid; trust.locked for a catalog that was restored from a backup and
+ *   would show what newer bundles replaced or revoked
+ */
 export async function serve(app: App, { listen, json, stop, sources, replica }: ServeOptions): Promise<void> {
-  const { dataDir, config } = app;
+  const { dataDir, config, catalog, blobs } = app;
+  await using running = new AsyncDisposableStack(); // ended in the other order
   const log = openLog(dataDir, config.log);
-  let renewal: TlsRenewal | undefined;
-  const reopen = () => {
-    log.reopen();
-    void renewal?.reload();
-  };
-  const flush = () => log.flushSync();
-  process.on('SIGHUP', reopen).on('exit', flush);
-  let lock: ReturnType<App['lockServer']> | undefined;
-  let beyond: RunningProxy | undefined;
-  let twin: RunningReplica | undefined;
-  let schedule: Schedule | undefined;
-  try {
-    lock = app.lockServer();
-    // Only here: other commands need not wait for Express.
-    const { startHttpServer } = await import('../repo/http/server.ts');
-    const { default: pino } = await import('pino');
-    const { TrustedBlobs } = await import('../repo/trusted-blobs.ts');
-    const { openProxyOf } = await import('../proxy-app.ts');
-    const { catalog, blobs } = app;
-    const logger = pino({ level: config.log.level, base: null }, log);
-    const trusted = new TrustedBlobs({ catalog, blobs, onEvent: (event) => logTrust(logger, event) });
-    beyond = await openProxyOf(app, sources, { logger, trusted });
-    const instance = randomBytes(8).toString('hex');
-    if (replica !== undefined && config.peer !== undefined) {
-      const { startReplica } = await import('../replica-app.ts');
-      twin = startReplica({ ...replica, instance }, config.peer, logger);
-    }
-    const tls = await tlsOf(app);
-    const server = await startHttpServer({
-      catalog,
-      blobs,
-      trusted,
-      logger,
-      instance,
-      ...(twin === undefined ? {} : { routes: twin.routes }),
-      ...(beyond === undefined ? {} : { beyond }),
-      ...(config.log.access ? { accessLog: log } : {}),
-      ...(tls === undefined ? {} : { tls }),
-      listen,
-      memoryCache: config.memoryCache,
-    });
-    if (tls !== undefined) renewal = await startRenewal(app, server, tls, logger);
-    schedule = startSyncSchedule(app, sources, logger);
-    printOut(json ? `${JSON.stringify({ url: server.url })}\n` : `Airlock serves ${server.url}\n`);
-    if (!stop.aborted) await once(stop, 'abort');
-    await Promise.all([twin?.close(), schedule?.stop(), server.close()]);
-    trusted.close();
-  } finally {
-    renewal?.stop();
-    await schedule?.stop();
-    await twin?.close();
-    await beyond?.close();
-    lock?.release();
-    process.off('SIGHUP', reopen).off('exit', flush);
-    await log.close();
-  }
+  running.defer(() => log.close());
+  whenTold('exit', () => log.flushSync(), running);
+  whenTold('SIGHUP', () => log.reopen(), running);
+  const lock = app.lockServer();
+  running.defer(() => lock.release());
+  await new HighWaterMark(app).read();
+  // Only here: other commands need not wait for Express.
+  const { startHttpServer } = await import('../repo/http/server.ts');
+  const { default: pino } = await import('pino');
+  const { TrustedBlobs } = await import('../repo/trusted-blobs.ts');
+  const { openProxyOf } = await import('../app/proxy.ts');
+  const logger = pino({ level: config.log.level, base: null }, log);
+  const beside: Beside = { app, logger, running, instance: randomBytes(8).toString('hex') };
+  const trusted = new TrustedBlobs({ catalog, blobs, onEvent: (event) => logTrust(logger, event) });
+  const beyond = await openProxyOf(app, sources, { logger, trusted });
+  running.defer(() => beyond?.close());
+  running.defer(() => trusted.close());
+  const twin = await startTwin(beside, replica);
+  const tls = await tlsOf(app);
+  const server = await startHttpServer({
+    catalog,
+    blobs,
+    trusted,
+    logger,
+    instance: beside.instance,
+    ...(twin === undefined ? {} : { routes: twin.routes }),
+    ...(beyond === undefined ? {} : { beyond }),
+    ...(config.log.access ? { accessLog: log } : {}),
+    ...(tls === undefined ? {} : { tls }),
+    listen,
+    memoryCache: config.memoryCache,
+  });
+  running.defer(() => server.close());
+  if (tls !== undefined) await startRenewal(beside, server, tls);
+  const schedule = startSyncSchedule(app, sources, logger);
+  running.defer(() => schedule?.stop());
+  printOut(json ? `${JSON.stringify({ url: server.url })}\n` : `Airlock serves ${server.url}\n`);
+  if (!stop.aborted) await once(stop, 'abort');
+  await Promise.all([twin?.close(), schedule?.stop(), server.close()]); // none need wait for the others
+}
+
+/** What runs beside the server, and ends after it. */
+interface Beside {
+  readonly app: App;
+  readonly logger: Logger;
+  readonly running: AsyncDisposableStack;
+  /** Tells servers apart. */
+  readonly instance: string;
+}
+
+function whenTold(event: 'exit' | 'SIGHUP', listener: () => void, running: AsyncDisposableStack): void {
+  process.on(event, listener);
+  running.defer(() => void process.off(event, listener));
+}
+
+async function startTwin(
+  { app, logger, running, instance }: Beside,
+  replica: AppOptions | undefined,
+): Promise<RunningReplica | undefined> {
+  const { peer } = app.config;
+  if (replica === undefined || peer === undefined) return undefined;
+  const { startReplica } = await import('../app/replica.ts');
+  const twin = startReplica({ ...replica, instance }, peer, logger);
+  running.defer(() => twin.close());
+  return twin;
 }
 
 /** Of the modules below, plain HTTP needs none in memory. @throws config.invalid */
@@ -130,14 +142,16 @@ async function tlsOf({ dataDir, config: { tls } }: App): Promise<TlsMaterial | u
 }
 
 async function startRenewal(
-  { dataDir, config: { tls } }: App,
+  { app, logger, running }: Beside,
   { renewTls: renew }: RunningServer,
   first: TlsMaterial,
-  logger: Logger,
-): Promise<TlsRenewal | undefined> {
-  if (tls === undefined || renew === undefined) return undefined;
+): Promise<void> {
+  const { dataDir, config } = app;
+  if (config.tls === undefined || renew === undefined) return;
   const { startTlsRenewal } = await import('../repo/http/tls-renewal.ts');
-  return startTlsRenewal({ dataDir, tls, logger, first, renew });
+  const renewal = startTlsRenewal({ dataDir, tls: config.tls, logger, first, renew });
+  running.defer(() => renewal.stop());
+  whenTold('SIGHUP', () => void renewal.reload(), running);
 }
 
 /** JSON lines on standard error, or in a file that is opened anew on SIGHUP, as logrotate wants it. */

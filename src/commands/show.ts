@@ -33,7 +33,7 @@ interface AtPeer {
 
 async function atPeer({ config: { peer, ca }, dataDir }: App, signal: AbortSignal): Promise<AtPeer> {
   if (peer === undefined) return { releases: null };
-  const { openPeer } = await import('../replica-app.ts');
+  const { openPeer } = await import('../app/replica.ts');
   const { releasesAt } = await import('../sync/replica/locations.ts');
   const upstream = await openPeer(dataDir, { peer, ca });
   try {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { type App, openApp, rebuild } from '../app.ts';
-import { parseDuration } from '../config-values.ts';
+import { parseDuration } from '../config/values.ts';
 import { AirlockError, EXIT } from '../errors.ts';
 import type { LostRevision } from '../repo/catalog/revision-log.ts';
 import { quoteUnsafe } from '../repo/formats/quote.ts';

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
+import { isSyncing, syncUpstream, upstreamOf } from '../app/sync.ts';
 import type { App } from '../app.ts';
-import type { MirrorRuleConfig } from '../config-mirror.ts';
+import type { MirrorRuleConfig } from '../config/mirror.ts';
 import { EXIT } from '../errors.ts';
 import { limits } from '../limits.ts';
 import { quoteUnsafe } from '../repo/formats/quote.ts';
@@ -8,7 +9,6 @@ import { prune } from '../repo/upkeep/prune.ts';
 import { type PastSync, pastSyncs } from '../sync/mirror/history.ts';
 import { type SyncReport, unreachable } from '../sync/mirror/mirror.ts';
 import type { RuleReport } from '../sync/mirror/rule.ts';
-import { isSyncing, syncUpstream, upstreamOf } from '../sync-app.ts';
 import { appAction, type Result, type Session, wholeNumber } from './command.ts';
 import { formatBytes, formatTable, formatTime } from './format.ts';
 
@@ -105,13 +105,14 @@ function describeSync(report: SyncReport, freed: number): Result {
   };
 }
 
-function ruleLines({ rule, added, removed, failures, warnings }: RuleReport, dryRun: boolean): string[] {
+function ruleLines({ rule, added, removed, waiting = 0, failures, warnings }: RuleReport, dryRun: boolean): string[] {
   const isQuiet = added.length === 0 && removed.length === 0 && failures.length === 0;
   const [plus, minus] = dryRun ? ['would bring', 'would remove'] : ['+', '-'];
   return [
     `${quoteUnsafe(rule)}:${isQuiet ? ' nothing new' : ''}`,
     ...named(added, (path) => `  ${plus} ${quoteUnsafe(path)}`),
     ...named(removed, (path) => `  ${minus} ${quoteUnsafe(path)}`),
+    ...(waiting === 0 ? [] : [`  ${waiting} more come when somebody asks for them`]),
     ...failures.map(({ path, code, message }) => `  ✖ ${quoteUnsafe(path)}\n    error (${code}): ${message}`),
     ...named(warnings, (warning) => `  warning: ${warning}`),
   ];

@@ -10,6 +10,7 @@ import { asError, ask } from './ask.ts';
 import { classOf } from './content-class.ts';
 import type { Counters } from './counters.ts';
 import { nobody } from './failures.ts';
+import type { OnDemand } from './on-demand.ts';
 import type { Candidate, Sources } from './sources.ts';
 
 export interface InquiryParts {
@@ -18,6 +19,7 @@ export interface InquiryParts {
   readonly logger: Logger;
   /** How long it is believed that there is no such path, milliseconds. */
   readonly missingFor: number;
+  readonly onDemand: OnDemand;
 }
 
 /** An answer, and who gave it. */
@@ -36,10 +38,15 @@ export class Inquiry {
     this.#parts = parts;
   }
 
-  /** @throws upstream.unreachable if nobody may be asked */
-  candidates(path: string): readonly Candidate[] {
-    const candidates = this.#parts.sources.candidates(path);
-    if (candidates.length === 0) throw nobody(path);
+  /**
+   * @throws upstream.unreachable, proxy.not-cached if nobody may be asked; path.not-found for what published metadata does
+   *   not list
+   */
+  async candidates(path: string): Promise<readonly Candidate[]> {
+    const { sources, onDemand } = this.#parts;
+    const origin = await onDemand.origin(path);
+    const candidates = sources.candidates(path, origin);
+    if (candidates.length === 0) throw onDemand.refusal(path, origin) ?? nobody(path);
     return candidates;
   }
 
@@ -82,7 +89,7 @@ export class Inquiry {
     const onward = via === undefined ? {} : { via };
     let trouble: unknown;
     let saidNo = false;
-    for (const { source, path: name } of this.candidates(path)) {
+    for (const { source, path: name } of await this.candidates(path)) {
       try {
         const onlyIfCached = source.kind === 'peer';
         const facts = await source.upstream.head(name, { ...onward, onlyIfCached });

@@ -32,7 +32,6 @@ export async function listBeyond(
   options: Options,
 ): Promise<ListingBeyond | undefined> {
   const { neighbours } = sources;
-  if (neighbours.length === 0) return undefined;
   const asked = await Promise.allSettled(neighbours.map((each) => pull.open(listingKey(each, folder), options)));
   const lists: OpenArtifact[] = [];
   let trouble: AirlockError | undefined;

@@ -63,7 +63,7 @@ export class Obtaining {
   async #ask(path: string, kept: Kept | undefined, wish: Wish): Promise<Found> {
     const { inquiry, copies, fills } = this.#parts;
     if (kept === undefined && (await copies.get(path)) !== undefined) return { type: 'same' }; // it has just been kept
-    const candidates = inquiry.candidates(path);
+    const candidates = await inquiry.candidates(path);
     if (kept !== undefined) return await this.#revalidate(path, kept, candidates, wish);
     const pending = await fills.resume(path);
     if (pending !== undefined) return await this.#goOn(path, pending, candidates, wish);

@@ -9,6 +9,7 @@ import { Bandwidth } from '../repo/upstream/bandwidth.ts';
 import { HttpUpstream, type HttpUpstreamOptions } from '../repo/upstream/http-upstream.ts';
 import { Forward, type Site } from './forward.ts';
 import { listBeyond } from './listings.ts';
+import type { OnDemandPlaces } from './on-demand.ts';
 import { PullThrough } from './pull-through.ts';
 import type { ProxyRules } from './rules.ts';
 import { Health, type Source, Sources, type SourceType } from './sources.ts';
@@ -38,6 +39,8 @@ export interface ProxyOptions {
   readonly rules: ProxyRules;
   /** Those that may sign what comes from a site, by its name. */
   readonly keys?: ReadonlyMap<string, readonly VendorKey[]>;
+  /** Repositories whose packages come when they are asked for. */
+  readonly onDemand?: OnDemandPlaces;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
 }

@@ -32,6 +32,7 @@ import { type Bodies, HotCopies } from './hot-copies.ts';
 import { Inquiry } from './inquiry.ts';
 import { type Kept, KeptCopies } from './kept-copies.ts';
 import { Obtaining } from './obtaining.ts';
+import { OnDemand, type OnDemandPlaces } from './on-demand.ts';
 import type { ProxyRules } from './rules.ts';
 import { Signatures } from './signatures.ts';
 import type { Sources } from './sources.ts';
@@ -46,6 +47,8 @@ export interface PullThroughParts {
   readonly rules: ProxyRules;
   /** Those that may sign what comes from an upstream, by its name. */
   readonly keys?: ReadonlyMap<string, readonly VendorKey[]>;
+  /** Repositories whose packages come when they are asked for. */
+  readonly onDemand?: OnDemandPlaces;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
   /** Our name in Via: a request that carries it has come around in a circle. */
@@ -62,6 +65,7 @@ export class PullThrough implements ArtifactSource {
   readonly #obtaining: Obtaining;
   readonly #clients: ClientBandwidth;
   readonly #hot: HotCopies;
+  readonly #onDemand: OnDemand;
   readonly #answers: Answers;
   #isClosed = false;
 
@@ -79,7 +83,6 @@ export class PullThrough implements ArtifactSource {
       onChange: (path) => this.#hot.forget(path),
     });
     this.#hot = new HotCopies({ ...parts, copies: this.#copies, counters, now });
-    this.#inquiry = new Inquiry({ ...parts, counters, missingFor: missing });
     const signatures = new Signatures({ keys: parts.keys ?? new Map(), source: this });
     const pull = (path: string) => this.pull(path);
     this.#vouching = new Vouching({
@@ -91,6 +94,8 @@ export class PullThrough implements ArtifactSource {
       counters,
       requireVerified,
     });
+    this.#onDemand = new OnDemand(parts.onDemand ?? new Map(), (path) => this.#vouching.listed(path));
+    this.#inquiry = new Inquiry({ ...parts, counters, missingFor: missing, onDemand: this.#onDemand });
     this.#answers = new Answers({
       ...parts,
       copies: this.#copies,
@@ -136,7 +141,7 @@ export class PullThrough implements ArtifactSource {
     const isCircular = this.#isCircular(options);
     const coming = await this.#fills.coming(path);
     if (coming !== undefined && !isCircular) return await this.#join(path, coming, options);
-    let kept = await this.#copies.get(path);
+    let kept = await this.#current(path);
     const mustAsk = kind !== 'immutable' && /(?:^|[\s,])no-cache/i.test(options.cacheControl ?? '');
     if (kept !== undefined && !mustAsk && this.#answers.isCurrent(path, kept)) {
       const hit = await this.#answers.kept(path, kept, { cache: 'HIT', status: 'hit' });
@@ -166,7 +171,7 @@ export class PullThrough implements ArtifactSource {
 
   /** Brings a file into memory that is here, current and small, and asks nobody. */
   async warm(path: string): Promise<OpenArtifact | undefined> {
-    const kept = this.#isClosed ? undefined : await this.#copies.get(path);
+    const kept = this.#isClosed ? undefined : await this.#current(path);
     return kept && (await this.#answers.inMemory(path, kept));
   }
 
@@ -193,6 +198,14 @@ export class PullThrough implements ArtifactSource {
     this.#isClosed = true;
     await this.#fills.close();
     await this.#copies.close();
+  }
+
+  /** The copy that is kept, unless its repository says by now that it is another one. */
+  async #current(path: string): Promise<Kept | undefined> {
+    const kept = await this.#copies.get(path);
+    if (kept === undefined || !(await this.#onDemand.isOutdated(path, kept.pulled.digest))) return kept;
+    await this.#copies.drop(path);
+    return undefined;
   }
 
   /** A request that has been here already, or shall be answered from what is kept. */

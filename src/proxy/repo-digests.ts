@@ -3,14 +3,14 @@
  * the primary one names the packages with theirs. So packages of a plain web server can be proven, too.
  */
 
-import { Readable } from 'node:stream';
-import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { LRUCache } from 'lru-cache';
 import sax from 'sax';
 import { AirlockError, isAirlockError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import type { ByteSource, Digest } from '../repo/blobs/blob-store.ts';
 import { parseDigest } from '../repo/blobs/layout.ts';
+import { decompressed } from '../repo/formats/repodata/decompress.ts';
+import { foreignPath } from '../repo/formats/repodata/foreign-path.ts';
 import { type ForeignRecord, readRepomd } from '../repo/formats/repodata/read-repomd.ts';
 import type { Stated } from './sidecar.ts';
 
@@ -45,6 +45,8 @@ export class RepoDigests {
   readonly #open: OpenKept;
   /** Of metadata files of a repomd.xml that is only about to be kept. */
   readonly #announced = new LRUCache<string, Stated>({ max: 1000 });
+  /** By the digest of a repomd.xml and where it lies. */
+  readonly #lists = new LRUCache<string, readonly ListedFile[]>({ max: 100 });
   /** By the digest of the primary file: paths below the repository → digests. */
   readonly #packages = new LRUCache<Digest, ReadonlyMap<string, Digest>>({
     maxSize: limits.proxy.packageDigests,
@@ -80,11 +82,13 @@ export class RepoDigests {
     const repomd = await this.#open(`${base}${REPOMD}`);
     const nothing = { files: [], isSigned: false };
     if (repomd === undefined) return nothing;
+    const { digest, size, isSigned } = repomd;
+    const key = `${digest} ${base}`;
     try {
-      if (repomd.size > limits.repodata.repomd) return nothing;
-      const bytes = Buffer.alloc(repomd.size);
-      await repomd.readAt(bytes, 0);
-      return { files: listedFiles(`${base}${REPOMD}`, bytes), isSigned: repomd.isSigned };
+      if (size > limits.repodata.repomd) return nothing;
+      const files = this.#lists.get(key) ?? listedFiles(`${base}${REPOMD}`, await wholeOf(repomd));
+      this.#lists.set(key, files);
+      return { files, isSigned };
     } catch (error) {
       if (isAirlockError(error)) return nothing;
       throw error;
@@ -97,7 +101,7 @@ export class RepoDigests {
     const primary = await this.#open(path, 'fetch');
     if (primary === undefined) return undefined;
     try {
-      const known = this.#packages.get(primary.digest) ?? (await readPrimary(primary, path));
+      const known = this.#packages.get(primary.digest) ?? (await readPrimary(primary));
       this.#packages.set(primary.digest, known);
       return known;
     } catch (error) {
@@ -131,7 +135,7 @@ export function listedFiles(path: string, bytes: Uint8Array): ListedFile[] {
 }
 
 /** @throws repodata.invalid */
-async function readPrimary(source: ByteSource, path: string): Promise<Map<string, Digest>> {
+async function readPrimary(source: ByteSource): Promise<Map<string, Digest>> {
   const packages = new Map<string, Digest>();
   let [digest, type, text, depth]: [Digest | undefined, string, string, number] = [undefined, '', '', 0];
   const parser = sax.parser(true, { xmlns: false, position: false });
@@ -147,7 +151,7 @@ async function readPrimary(source: ByteSource, path: string): Promise<Map<string
     if (name === 'package') digest = undefined;
     if (name === 'checksum') type = String(attributes.type ?? '');
     if (name === 'location' && depth === 3 && digest !== undefined && packages.size < limits.proxy.packageDigests) {
-      packages.set(String(attributes.href ?? ''), digest);
+      packages.set(pathOf(String(attributes.href ?? '')), digest);
     }
   };
   parser.ontext = (piece) => {
@@ -159,11 +163,8 @@ async function readPrimary(source: ByteSource, path: string): Promise<Map<string
     depth -= 1;
   };
   try {
-    let seen = 0;
     const decoder = new TextDecoder();
-    for await (const piece of decompressed(source, path)) {
-      seen += piece.byteLength;
-      if (seen > limits.proxy.primaryBytes) throw new Error('it is too large');
+    for await (const piece of decompressed(pieces(source), { what: 'primary', most: limits.proxy.primaryBytes })) {
       parser.write(decoder.decode(piece, { stream: true }));
     }
     parser.close();
@@ -173,12 +174,20 @@ async function readPrimary(source: ByteSource, path: string): Promise<Map<string
   return packages;
 }
 
-function decompressed(source: ByteSource, path: string): AsyncIterable<Uint8Array> {
-  const raw = Readable.from(pieces(source), { objectMode: false });
-  const decoder = path.endsWith('.gz') ? createGunzip() : path.endsWith('.zst') ? createZstdDecompress() : undefined;
-  if (decoder === undefined) return raw;
-  raw.on('error', (error) => decoder.destroy(error));
-  return raw.pipe(decoder);
+async function wholeOf(source: ByteSource): Promise<Buffer> {
+  const read: Uint8Array[] = [];
+  for await (const piece of pieces(source)) read.push(piece);
+  return Buffer.concat(read);
+}
+
+/** As clients come to ask for it. What lies elsewhere is asked for by nobody. */
+function pathOf(href: string): string {
+  try {
+    return foreignPath(href, undefined).path;
+  } catch (error) {
+    if (isAirlockError(error, 'repodata.invalid')) return href;
+    throw error;
+  }
 }
 
 async function* pieces(source: ByteSource): AsyncGenerator<Uint8Array> {

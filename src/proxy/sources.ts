@@ -80,8 +80,9 @@ export class Sources {
   /**
    * Who can be asked for a path, the best first. Sources that were left are not among them, unless nobody else is.
    * @param key decoded: `repos/images/x` or `upstreams/ssr/x`, or what `listingKey` gives
+   * @param origin where the internet has it, as `upstreams/ssr/x`, if that is not what the key says
    */
-  candidates(key: string): Candidate[] {
+  candidates(key: string, origin = key): Candidate[] {
     const { peer } = this.#options;
     const path = key.split('/').map(encodeSegment).join('/');
     const all = [...(peer === undefined ? [] : [peer]), ...this.#conductors].map((source) => ({ source, path }));
@@ -90,8 +91,9 @@ export class Sources {
       const listed = all.filter(({ source }) => listingRoom(source) === name).map(({ source }) => source);
       return listed.map((source) => ({ source, path: `${rest.map(encodeSegment).join('/')}?format=json` }));
     }
-    const internet = room === 'upstreams' ? this.#internet.get(name) : undefined;
-    if (internet !== undefined) all.push({ source: internet, path: rest.map(encodeSegment).join('/') });
+    const [far, site = '', ...below] = origin.split('/');
+    const internet = far === 'upstreams' ? this.#internet.get(site) : undefined;
+    if (internet !== undefined) all.push({ source: internet, path: below.map(encodeSegment).join('/') });
     const well = all.filter(({ source }) => !source.health.isLeft);
     return well.length > 0 ? well : all;
   }

@@ -6,6 +6,7 @@ import { limits } from '../limits.ts';
 import type { ArtifactSource } from '../repo/artifact-source.ts';
 import type { BlobStat, BlobWriter, Digest } from '../repo/blobs/blob-store.ts';
 import type { VerificationStatus } from '../repo/catalog/artifact.ts';
+import type { Catalog } from '../repo/catalog/catalog.ts';
 import type { Logger } from '../repo/http/logger.ts';
 import type { TrustedBlobs } from '../repo/trusted-blobs.ts';
 import type { UpstreamFacts } from '../repo/upstream/upstream.ts';
@@ -13,12 +14,16 @@ import { classOf } from './content-class.ts';
 import type { Counters } from './counters.ts';
 import { notVerified, unusableList } from './failures.ts';
 import type { KeptCopies } from './kept-copies.ts';
+import { type OnDemandPlaces, placeOf } from './on-demand.ts';
 import { type ListedFile, listedFiles, RepoDigests } from './repo-digests.ts';
 import { digestFromSidecar, type Stated } from './sidecar.ts';
 import type { Signatures } from './signatures.ts';
 import { isListingKey } from './sources.ts';
 
 export interface VouchingParts {
+  readonly catalog: Pick<Catalog, 'lookup'>;
+  /** What comes into these is proven by their metadata, or does not come. */
+  readonly onDemand?: OnDemandPlaces;
   /** Of checksum files. */
   readonly source: ArtifactSource;
   readonly signatures: Signatures;
@@ -31,6 +36,8 @@ export interface VouchingParts {
   /** Serves no image and no package whose digest nobody vouches for. */
   readonly requireVerified: boolean;
 }
+
+const NO_PLACES: OnDemandPlaces = new Map();
 
 /** Bytes that came, and what is to be thought of them. */
 export interface Judged {
@@ -48,14 +55,32 @@ export class Vouching {
   constructor(parts: VouchingParts) {
     this.#parts = parts;
     this.#digests = new RepoDigests(async (path, how) => {
-      if (how === 'fetch') await parts.pull(path);
-      const kept = await parts.copies.get(path);
-      if (kept === undefined) return undefined;
-      const reader = await parts.trusted.open(kept.pulled.digest);
-      const isSigned = kept.facts.verification === 'signature';
+      const published = await this.#published(path);
+      if (published === undefined && how === 'fetch') await parts.pull(path);
+      const known = published ?? (await this.#kept(path));
+      if (known === undefined) return undefined;
+      const reader = await parts.trusted.open(known.digest);
+      const { isSigned } = known;
       const { digest, size } = reader;
       return { digest, size, isSigned, readAt: (into, at) => reader.readAt(into, at), close: () => reader.close() };
     });
+  }
+
+  /** What is published here is what clients get, whatever else is kept. */
+  async #published(path: string): Promise<Stated | undefined> {
+    const [room, repository = '', ...rest] = path.split('/');
+    const entry = room === 'repos' ? await this.#parts.catalog.lookup(repository, rest.join('/')) : undefined;
+    return entry && { digest: entry.artifact.digest, isSigned: entry.artifact.verification.status === 'signature' };
+  }
+
+  async #kept(path: string): Promise<Stated | undefined> {
+    const kept = await this.#parts.copies.get(path);
+    return kept && { digest: kept.pulled.digest, isSigned: kept.facts.verification === 'signature' };
+  }
+
+  /** What a repository's metadata states; null where none does. */
+  listed(path: string): Promise<Stated | null> {
+    return this.#digests.of(path);
   }
 
   /**
@@ -65,7 +90,7 @@ export class Vouching {
    */
   async expected(path: string, facts: UpstreamFacts): Promise<Stated | null> {
     const { source, signatures } = this.#parts;
-    const listed = await this.#digests.of(path);
+    const listed = await this.listed(path);
     const isKnown = listed !== null || (facts.digest !== null && !signatures.mayBeSigned(path));
     if (isKnown || !classOf(path).hasSidecar) return listed;
     return await digestFromSidecar(source, signatures, path);
@@ -85,8 +110,9 @@ export class Vouching {
    * can change it can take the signature away. What stands in metadata cannot be vouched for by more metadata without end.
    */
   suffices(path: string, verification: VerificationStatus): boolean {
-    const { requireVerified, signatures } = this.#parts;
-    if (!requireVerified || classOf(path).kind !== 'immutable') return true;
+    const { requireVerified, signatures, onDemand = NO_PLACES } = this.#parts;
+    const isAsked = requireVerified || placeOf(onDemand, path) !== undefined;
+    if (!isAsked || classOf(path).kind !== 'immutable') return true;
     return verification === 'signature' || (verification === 'checksum' && !signatures.mayBeSigned(path));
   }
 

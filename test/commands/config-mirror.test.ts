@@ -98,6 +98,11 @@ describe('refused with its line', () => {
       rule('kind: rpm, path: a, repository: x, policy: never'),
       /:5: .*neither immediate/,
     ],
+    [
+      'one repository for two rules',
+      `${rule('kind: rpm, path: a, repository: x')}  b:\n    url: http://b\n    mirror:\n      - { kind: rpm, path: c, repository: x }\n`,
+      /:9: upstreams\.b\.mirror\.0\.repository: is the repository of another rule, too: the one for "a" of upstream a/,
+    ],
     ['a policy text without a name', rule('kind: policy, path: a'), /:5: .*name: /],
     ['a policy text with a path as its name', rule('kind: policy, path: a, name: a/b'), /:5: .*name: is no name/],
     ['keys without a list', 'upstreams:\n  a:\n    url: http://a\n    keys: x\n', /:4: upstreams\.a\.keys: /],

@@ -17,8 +17,8 @@ async function configFile(t: TestContext, text: string): Promise<string> {
   return file;
 }
 
-async function assertRefused(file: string, message: RegExp): Promise<string> {
-  const { code, json } = await airlockJson<Refusal>(['--config', file, 'config', 'check']);
+async function assertRefused(file: string, message: RegExp, words: readonly string[] = []): Promise<string> {
+  const { code, json } = await airlockJson<Refusal>([...words, '--config', file, 'config', 'check']);
   assert.equal(json.error.code, 'config.invalid');
   assert.match(json.error.message, message);
   assert.equal(code, 2);

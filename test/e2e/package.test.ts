@@ -33,11 +33,10 @@ const RUNTIME = `node-${process.platform}-${process.arch}`;
 
 test('the offline package', async (t) => {
   const dir = await tempDir(t);
+  const clone = path.join(dir, 'clone');
   const again = path.join(dir, 'again');
-  const [made] = await Promise.all([
-    makeHere(path.join(dir, 'clone'), path.join(dir, 'dist')),
-    makeElsewhere(dir, again),
-  ]);
+  await freeze(root, clone); // nobody works on it meanwhile
+  const [made] = await Promise.all([makeHere(clone, path.join(dir, 'dist')), makeElsewhere(clone, again)]);
   const place = path.join(dir, 'unpacked', 'here');
   await mkdir(place, { recursive: true });
   execFileSync('tar', ['-xzf', made.file, '-C', place]);
@@ -68,30 +67,29 @@ test('the offline package', async (t) => {
 
 const EPOCH = '1790000000';
 
-/** A clone that nobody works on meanwhile. */
-async function freeze(clone: string): Promise<void> {
+/** Copies what the package is made of. */
+async function freeze(from: string, to: string): Promise<void> {
   for (const name of ['bin', 'docs', 'packaging', 'src', 'storage/README.md']) {
-    await cp(path.join(root, name), path.join(clone, name), { recursive: true });
+    await cp(path.join(from, name), path.join(to, name), { recursive: true });
   }
   for (const name of ['CHANGELOG.md', 'README.md', 'package.json', 'package-lock.json']) {
-    await cp(path.join(root, name), path.join(clone, name));
+    await cp(path.join(from, name), path.join(to, name));
   }
-  await symlink(path.join(root, 'node_modules'), path.join(clone, 'node_modules'));
+  await symlink(path.join(root, 'node_modules'), path.join(to, 'node_modules'));
 }
 
 async function makeHere(clone: string, out: string): Promise<MadePackage> {
-  await freeze(clone);
   process.env.SOURCE_DATE_EPOCH = EPOCH;
   return await makePackage(clone, out);
 }
 
-/** As `npm run package` does; another clone, umask, time zone and language. */
-async function makeElsewhere(dir: string, out: string): Promise<void> {
-  const clone = path.join(dir, 'another-clone');
-  await freeze(clone);
+/** As `npm run package` does; in another place, with another umask, time zone and language. */
+async function makeElsewhere(clone: string, out: string): Promise<void> {
+  const copy = `${clone}-of-somebody-else`;
+  await freeze(clone, copy);
   const env = { ...process.env, SOURCE_DATE_EPOCH: EPOCH, TZ: 'Asia/Kathmandu', LANG: 'tr_TR.UTF-8' };
   const script = `umask 077 && chmod -R go-rwx . && exec "$0" bin/package.mjs "$1"`;
-  const child = spawn('sh', ['-c', script, process.execPath, out], { cwd: clone, env });
+  const child = spawn('sh', ['-c', script, process.execPath, out], { cwd: copy, env });
   const { code, stderr } = await ended(child);
   assert.equal(code, 0, stderr);
 }
@@ -219,7 +217,6 @@ async function isInstalled(t: TestContext, unpacked: string, dir: string): Promi
   assert.match((await done(install(unpacked))).stdout, /^Installed Airlock 0\.1\.0\./m);
   assert.equal(await inUse(), '0.1.0');
   assert.equal((await done(airlock('--version'))).stdout, '0.1.0\n');
-  assert.match((await done(install(unpacked))).stdout, /was installed already/);
 
   // what root makes belongs to the service, and root may bring what only root can read
   const secret = system.at('/opt/only-root.bin');
@@ -230,14 +227,18 @@ async function isInstalled(t: TestContext, unpacked: string, dir: string): Promi
   assert.equal((await done(foreign())).stdout, '');
   assert.equal((await stat(system.at('/var/lib/airlock'))).mode & 0o777, 0o750);
 
+  // what the service could change is not run by root
+  const words = ['/opt/airlock', '-path', '/opt/airlock/.cache', '-prune', '-o', '!', '-user', 'root', '-print'];
+  assert.equal((await done(system.run('find', ...words))).stdout, '');
+  assert.equal((await stat(system.at('/opt/airlock/.cache'))).mode & 0o777, 0o700);
+  assert.equal((await readdir(system.at('/opt/airlock/.cache'))).length, 1);
+
   assert.match((await done(install(newer))).stdout, /^Upgraded Airlock from 0\.1\.0 to 0\.2\.0\./m);
   assert.equal((await done(airlock('--version'))).stdout, '0.2.0\n');
 
-  assert.match((await done(install(installed, '--rollback'))).stdout, /^Went back from Airlock 0\.2\.0 to 0\.1\.0/m);
-  await done(install(installed, '--rollback'));
-  assert.equal(await inUse(), '0.2.0');
   makeCatalogNewer(system);
-  assert.match((await done(install(installed, '--rollback'))).stdout, /Made the catalog anew/);
+  const back = await done(install(installed, '--rollback'));
+  assert.match(back.stdout, /Made the catalog anew.*^Went back from Airlock 0\.2\.0 to 0\.1\.0/ms);
   assert.equal(await inUse(), '0.1.0');
   assert.match((await done(airlock('repo', 'show', 'files'))).stdout, /a\/b/);
   assert.equal((await done(foreign())).stdout, '');
@@ -251,12 +252,12 @@ async function isInstalled(t: TestContext, unpacked: string, dir: string): Promi
   assert.equal(await inUse(), '0.1.0');
 
   // a package that was damaged on its way
-  await writeFile(path.join(newer, 'src', 'cli.ts'), 'damaged');
+  await replace(path.join(newer, 'src', 'cli.ts'), 'damaged');
   const damaged = await install(newer);
   assert.equal(damaged.code, 1);
   assert.match(damaged.stderr, /is damaged.*Nothing was changed/s);
 
-  // into the image of another machine
+  // from where it is installed; into the image of another machine
   await done(install(installed, '--root', '/var/cache'));
   assert.equal(await readlink(system.at('/var/cache/opt/airlock/current')), '0.1.0');
   await stat(system.at('/var/cache/etc/systemd/system/airlock.service'));
@@ -276,14 +277,19 @@ async function done<T extends { code: number; stderr: string }>(running: Promise
 /** The same program under another number. */
 async function nextVersion(unpacked: string, version: string): Promise<string> {
   const folder = path.join(path.dirname(path.dirname(unpacked)), 'newer');
-  execFileSync('cp', ['-a', unpacked, folder]);
+  execFileSync('cp', ['-al', unpacked, folder]); // links: what is changed here becomes another file first
   const file = path.join(folder, 'package.json');
   const old = await readFile(file);
   const bytes = Buffer.from(old.toString().replace('"0.1.0"', `"${version}"`));
-  await writeFile(file, bytes);
+  await replace(file, bytes);
   const sums = await readFile(path.join(folder, 'SHA256SUMS'), 'utf8');
-  await writeFile(path.join(folder, 'SHA256SUMS'), sums.replace(digestOf(old), digestOf(bytes)));
+  await replace(path.join(folder, 'SHA256SUMS'), sums.replace(digestOf(old), digestOf(bytes)));
   return folder;
+}
+
+async function replace(file: string, content: string | Buffer): Promise<void> {
+  await rm(file);
+  await writeFile(file, content);
 }
 
 /** As a migration of a later version leaves it. */

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import path from 'node:path';
-import type { TestContext } from 'node:test';
+import type { Scope } from './scope.ts';
 
 const root = path.join(import.meta.dirname, '..', '..');
 const CLI = path.join(root, 'src', 'cli.ts');
@@ -76,7 +76,7 @@ export interface RunningServer {
 }
 
 /** Starts `airlock serve`, by default on a free port of the loopback; stopped after the test at the latest. */
-export async function startServer(t: TestContext, dataDir: string, options: CliOptions = {}): Promise<RunningServer> {
+export async function startServer(t: Scope, dataDir: string, options: CliOptions = {}): Promise<RunningServer> {
   const { command = ['serve'], listen = '127.0.0.1:0' } = options;
   const child = startCli(['--data', dataDir, ...command, '--listen', listen], options);
   const result = ended(child);

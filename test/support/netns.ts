@@ -2,9 +2,9 @@
 import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import type { TestContext } from 'node:test';
 import { promisify } from 'node:util';
 import { needsRoot } from './needs.ts';
+import type { Scope } from './scope.ts';
 
 /** Options for tests that make namespaces. */
 export function needsNamespaces(...more: string[]): { skip?: string } {
@@ -48,7 +48,7 @@ export class Network {
   readonly #names: string[] = [];
   #links = 0;
 
-  constructor(t: TestContext) {
+  constructor(t: Scope) {
     removeOrphans();
     t.after(() => {
       for (const name of this.#names) remove(name);

@@ -3,8 +3,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import type { TestContext } from 'node:test';
-import { freePort, listening } from './ports.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { freePort } from './ports.ts';
+import type { Scope } from './scope.ts';
 import { tempDir } from './temp-dir.ts';
 
 /** A line of its log. */
@@ -46,13 +47,15 @@ const ENV = { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` 
 
 /**
  * Starts one; stopped after the test.
- * @param servers number of servers, each on a port of the loopback of its own
+ * @param servers number of servers, each on a port of its own
  * @param describe directives of each, beside `listen`; `ssl` makes it speak TLS
+ * @param at an address of a network namespace, and what stands before a command that shall run there
  */
 export async function startNginx(
-  t: TestContext,
+  t: Scope,
   servers: number,
   describe: (index: number, ports: readonly number[], dir: string) => { ssl?: boolean; lines: readonly string[] },
+  at: { readonly wrapper: readonly string[]; readonly address: string } = { wrapper: [], address: '127.0.0.1' },
 ): Promise<Nginx> {
   const place = await tempDir(t);
   const dir = path.join(place, 'files');
@@ -61,14 +64,15 @@ export async function startNginx(
   while (ports.length < servers) ports.push(await freePort());
   const blocks = ports.map((port, index) => {
     const { ssl = false, lines } = describe(index, ports, place);
-    const listen = `listen 127.0.0.1:${port}${ssl ? ' ssl' : ''};`;
+    const listen = `listen ${at.address}:${port}${ssl ? ' ssl' : ''};`;
     return `server {\n${listen}\nroot ${dir};\n${lines.join('\n')}\n}`;
   });
   const file = path.join(place, 'nginx.conf');
   await writeFile(file, configuration(place, blocks));
   let stop = async () => {};
   const start = async () => {
-    const child = spawn('nginx', ['-p', place, '-c', file, '-e', path.join(place, 'error.log')], {
+    const [command = '', ...words] = [...at.wrapper, 'nginx', '-p', place, '-c', file];
+    const child = spawn(command, [...words, '-e', path.join(place, 'error.log')], {
       env: ENV,
       stdio: ['ignore', 'ignore', 'inherit'],
     });
@@ -78,7 +82,7 @@ export async function startNginx(
       child.kill('SIGTERM'); // the worker, too, ends at once
       await gone;
     };
-    for (const port of ports) await listening(port);
+    await written(path.join(place, 'nginx.pid'));
   };
   t.after(() => stop());
   await start();
@@ -90,6 +94,14 @@ export async function startNginx(
       .map((line) => JSON.parse(line) as NginxRequest);
   };
   return { dir, ports, requests, kill: () => stop(), start };
+}
+
+/** It is written when the sockets are open, and goes when nginx ends. */
+async function written(file: string): Promise<void> {
+  for (const deadline = Date.now() + 20_000; Date.now() < deadline; await sleep(20)) {
+    if ((await readFile(file, 'utf8').catch(() => '')) !== '') return;
+  }
+  throw new Error(`nginx did not write ${file}`);
 }
 
 function configuration(place: string, servers: readonly string[]): string {

@@ -1,8 +1,8 @@
 /** A router: Airlock that pulls through, with a data directory of its own. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import type { TestContext } from 'node:test';
 import { type CliOptions, type RunningServer, startServer } from './cli.ts';
+import type { Scope } from './scope.ts';
 import { tempDir } from './temp-dir.ts';
 
 export interface Router extends RunningServer {
@@ -20,7 +20,7 @@ export interface RouterOptions extends CliOptions {
  * @param config its airlock.yaml
  */
 export async function startRouter(
-  t: TestContext,
+  t: Scope,
   words: readonly string[],
   config = '',
   options: RouterOptions = {},

@@ -1,6 +1,6 @@
 /** A server over TLS with an authority of its own, and clients that are no part of Airlock. */
 import { execFile } from 'node:child_process';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { promisify } from 'node:util';
@@ -69,4 +69,13 @@ export async function run(command: string, ...words: readonly string[]): Promise
 /** As a router would: `curl --silent --show-error`, with the authority. */
 export function curl({ ca }: Pick<TlsSite, 'ca'>, ...words: readonly string[]): Promise<Ran> {
   return run('curl', '--silent', '--show-error', '--max-time', '100', '--cacert', ca, ...words);
+}
+
+export function portOf({ url }: Pick<RunningServer, 'url'>): number {
+  return Number(new URL(url).port);
+}
+
+/** All that the server has said so far. */
+export function logOf({ data }: Pick<TlsSite, 'data'>): Promise<string> {
+  return readFile(path.join(data, 'server.log'), 'utf8');
 }

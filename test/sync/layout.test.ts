@@ -144,6 +144,12 @@ test('manifest: what does not fit together is refused', async () => {
   );
   await assert.rejects(read(Buffer.from('{"format":"airlock-bundle","major":2}')), coded('bundle.newer-format'));
   await read(await bytesOf({ ...good, head: { ...good.head, minor: 9, later: true } }));
+  const withParity = (parity: unknown) => ({ ...good, head: { ...good.head, parity } });
+  const size = Math.max(...(await read(await bytesOf(good))).volumes.map((volume) => volume.size));
+  await read(await bytesOf(withParity({ name: 'parity.bin', size })));
+  for (const wrong of [null, {}, { name: 'parity.bin', size: size + 512 }, { name: '../x.bin', size }]) {
+    await assert.rejects(read(await bytesOf(withParity(wrong))), coded('bundle.invalid'));
+  }
 });
 
 test('manifest: what is not laid out in lines is refused', async () => {
@@ -228,7 +234,8 @@ test('volumes: no header makes the reader fail otherwise than by saying so', () 
   const sane = fc.uint8Array({ minLength: 512, maxLength: 512 });
   fc.assert(
     fc.property(fc.oneof(sane, fc.uint8Array({ maxLength: 512 })), (bytes) => {
-      const check = () => requireHeader(Buffer.from(bytes), { name: 'blobs/x', size: 1 }, 'volume-0001.tar');
+      const check = () =>
+        requireHeader(Buffer.from(bytes), { name: 'blobs/x', size: 1 }, { name: 'volume-0001.tar', where: '/m' });
       assert.throws(check, coded('bundle.invalid'));
     }),
     { numRuns: 300 },

@@ -6,7 +6,7 @@ import type { TestContext } from 'node:test';
 import { type App, openApp } from '../../src/app.ts';
 import { type AirlockError, type ErrorCode, isAirlockError } from '../../src/errors.ts';
 import { importFile } from '../../src/repo/ingest/import-file.ts';
-import { type Progress, silent } from '../../src/repo/progress.ts';
+import { silent } from '../../src/repo/progress.ts';
 import { TrustedBlobs } from '../../src/repo/trusted-blobs.ts';
 import {
   type ExportContext,
@@ -17,7 +17,11 @@ import {
   resumeExport,
 } from '../../src/sync/bundle/export.ts';
 import type { ExportPlan } from '../../src/sync/bundle/export-plan.ts';
-import { type ImportBundleReport, importBundle } from '../../src/sync/bundle/import-bundle.ts';
+import {
+  type ImportBundleOptions,
+  type ImportBundleReport,
+  importBundle,
+} from '../../src/sync/bundle/import-bundle.ts';
 import { openCarrier } from '../../src/sync/carriers/open-carrier.ts';
 import { acceptReceipt, writeReceipt } from '../../src/sync/receipts.ts';
 import { publishedRevocations } from '../../src/sync/trust/published-revocations.ts';
@@ -84,7 +88,7 @@ export class Place {
 
   async import(
     dirs: string | readonly string[],
-    options: { acceptExpired?: boolean; signal?: AbortSignal; progress?: Progress } = {},
+    options: Partial<ImportBundleOptions> = {},
   ): Promise<ImportBundleReport> {
     const context = { packages: await this.app.ingest(), trust: this.trust, now: this.now };
     const folders = typeof dirs === 'string' ? [dirs] : dirs;

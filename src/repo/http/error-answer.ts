@@ -34,7 +34,8 @@ const OWN_FAULTS: Partial<Record<ErrorCode, string>> = {
     'What the source sent is not the file that was asked for, so it was thrown away. The log says why.',
   'upstream.signature': 'What vouches for this file bears a wrong signature, so it is not served. The log says which.',
   'upstream.changed': 'The file changed at its source while it was being fetched. Ask again.',
-  'proxy.not-cached': 'This file is not kept here, and the request forbids to fetch it.',
+  'proxy.not-cached':
+    'This file is not kept here, and the request, or the configuration of this server, forbids to fetch it.',
   'http.draining': 'This server is about to stop. Ask again, or ask another one.',
 };
 

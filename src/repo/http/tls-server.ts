@@ -28,7 +28,7 @@ export class TlsServer {
   readonly #options: TlsServerOptions;
   /** Connections that have not finished their handshake, by the address of the other side. */
   readonly #young = new Map<string, Socket>();
-  #clients: TlsMaterial['clients'];
+  readonly #clients: TlsMaterial['clients'];
 
   constructor(options: TlsServerOptions, listener: RequestListener) {
     const { server, tls, handshakeTimeout, logger } = options;
@@ -44,7 +44,7 @@ export class TlsServer {
         handshakeTimeout,
         ALPNProtocols: ['http/1.1'],
         requestCert: tls.clients !== 'any',
-        rejectUnauthorized: false, // #receive does, and tells the client
+        rejectUnauthorized: false, // #refuse does, and tells the client why
       },
       listener,
     );

@@ -51,10 +51,10 @@ export async function openMediumFile(file: string, options: MediumOptions = {}):
       size: stats.size,
       mtime: Math.trunc(stats.mtimeMs),
       readAt: (into, position) => readFully(handle, file, stats.size, into, position, options.signal),
-      close: () => handle.close(),
+      close: () => release(handle),
     };
   } catch (error) {
-    await handle.close();
+    await release(handle);
     throw error;
   }
 }
@@ -180,6 +180,13 @@ async function readFully(
     done += bytesRead;
   }
   return done;
+}
+
+/** A file that was only read: that its medium is gone is told by what was read, and closing it has nothing to add. */
+async function release(handle: FileHandle): Promise<void> {
+  await handle.close().catch((error: unknown) => {
+    if (!isGone(error)) throw error;
+  });
 }
 
 function lost(file: string, cause: unknown): unknown {

@@ -72,6 +72,8 @@ export interface RepomdFacts {
   readonly files: readonly string[];
   /** The metadata is a vendor's, byte for byte, with the vendor's signature (`isVerbatim`). */
   readonly verbatim?: true;
+  /** So many of the packages that it lists are not here: they are fetched when somebody asks for them (lacking.ts). */
+  readonly lacks?: number;
 }
 
 /** Whether the published metadata of a repository is a vendor's: a change would make the vendor's signature worthless. */

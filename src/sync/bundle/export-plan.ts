@@ -5,7 +5,7 @@ import type { Digest } from '../../repo/blobs/blob-store.ts';
 import type { MadeDelta } from '../delta/make-delta.ts';
 import { holdingsOf } from '../receipts.ts';
 import type { ExportContext, ExportOptions } from './export.ts';
-import { type Item, type LaidVolume, layOut } from './layout.ts';
+import { type Item, type LaidVolume, layOut, longest } from './layout.ts';
 import {
   carriedBytes,
   FORMAT,
@@ -17,6 +17,7 @@ import {
 } from './manifest.ts';
 import { lineBytes } from './manifest-lines.ts';
 import { type Medium, parseMedium, volumeSize } from './medium-size.ts';
+import { PARITY } from './names.ts';
 import { type Plan, planBundle } from './plan.ts';
 import { type PlannedDeltas, planDeltas } from './plan-deltas.ts';
 
@@ -26,6 +27,8 @@ export interface ExportPlan {
   readonly base: Plan['base'];
   readonly repositories: readonly { readonly name: string; readonly entries: number }[];
   readonly volumes: readonly { readonly name: string; readonly size: number }[];
+  /** The parity volume; null if none is asked for, or there is nothing to carry. */
+  readonly parity: { readonly name: string; readonly size: number } | null;
   readonly bytes: {
     /** Of blobs that are carried as they are. */
     readonly whole: number;
@@ -71,7 +74,7 @@ export async function prepare(context: ExportContext, options: ExportOptions): P
   const deltas = await planDeltas(context, { site, plan, holdings }, options);
   const items = plan.items.map((item) => itemOf(item, deltas.deltas.get(item.digest)));
   const around = HEAD_BYTES + plan.repositories.length * REPOSITORY_BYTES + plan.entriesBytes;
-  const beside = around + placesBytes(plan, deltas.deltas) + limits.bundle.mediumReserve;
+  const beside = around + placesBytes(plan, deltas.deltas) + besideBytes(options);
   const volumes = layOut(items, volumeSize(mediumOf(options), beside));
   if (volumes.length > limits.bundle.volumes) {
     throw new AirlockError('usage.invalid', `${volumes.length} volumes would be needed. Choose a larger --medium.`);
@@ -93,6 +96,7 @@ export async function prepare(context: ExportContext, options: ExportOptions): P
     sequence: 1,
     created: context.now().toISOString(),
     base: plan.base,
+    ...(options.parity === true && volumes.length > 0 ? { parity: { name: PARITY, size: longest(volumes) } } : {}),
     volumes: volumes.map(({ name, size }) => ({ name, size })),
     repositories: plan.repositories,
     blobs,
@@ -159,7 +163,14 @@ export function laidVolumes({ volumes, blobs }: Pick<Manifest, 'volumes' | 'blob
 }
 
 export async function describe(
-  { site, base, volumes, repositories, blobs }: Pick<Manifest, 'site' | 'base' | 'volumes' | 'repositories' | 'blobs'>,
+  {
+    site,
+    base,
+    volumes,
+    parity,
+    repositories,
+    blobs,
+  }: Pick<Manifest, 'site' | 'base' | 'volumes' | 'parity' | 'repositories' | 'blobs'>,
   manifestBytes: number,
   options: ExportOptions,
 ): Promise<ExportPlan> {
@@ -172,17 +183,24 @@ export async function describe(
     if (blob.in === 'delta') bytes.deltas += carriedBytes(blob);
     bytes.site += neededBytes(blob);
   }
-  for (const { size } of volumes) bytes.medium += size;
-  bytes.medium += manifestBytes + limits.bundle.mediumReserve;
+  const files = [...volumes, ...(parity === undefined ? [] : [parity])];
+  for (const { size } of files) bytes.medium += size;
+  bytes.medium += manifestBytes + besideBytes(options);
   return {
     site,
     base,
     repositories: repositories.map(({ name, entries }) => ({ name, entries })),
     volumes,
+    parity: parity ?? null,
     bytes,
-    media: Number.isFinite(mediumOf(options).capacity) ? Math.max(1, volumes.length) : 1,
+    media: Number.isFinite(mediumOf(options).capacity) ? Math.max(1, files.length) : 1,
     free: (await options.to.freeSpace()) ?? null,
   };
+}
+
+/** On each medium, besides volumes and manifest. */
+function besideBytes({ program }: ExportOptions): number {
+  return limits.bundle.mediumReserve + (program?.size ?? 0);
 }
 
 function mediumOf({ medium = parseMedium(DEFAULT_MEDIUM) }: ExportOptions): Medium {

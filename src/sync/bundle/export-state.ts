@@ -21,6 +21,7 @@ import { MANIFEST } from './names.ts';
 const schema = z.object({
   format: z.literal(1),
   sequence: z.number().int().positive(),
+  /** As in the manifest; the parity volume, if there is one, comes last. */
   volumes: z.array(
     z.object({
       name: z.string(),
@@ -32,6 +33,8 @@ const schema = z.object({
   ),
   /** Names of the signed metadata; null: not signed yet. */
   metadata: z.array(z.string()).nullable(),
+  /** SHA-256 of the program that was signed with it, if one was. */
+  program: z.string().optional(),
 });
 
 export type ExportState = z.infer<typeof schema>;
@@ -69,7 +72,8 @@ export class ExportRecord {
     await makeDirectory(path.join(this.#dir, 'metadata'));
     await writeLines(path.join(this.#dir, MANIFEST), manifestLines(manifest));
     await writeFileDurably(path.join(this.#dir, REVOCATIONS), revocations);
-    const volumes = manifest.volumes.map(({ name }) => ({ name, sha256: null, medium: null }));
+    const files = [...manifest.volumes, ...(manifest.parity === undefined ? [] : [manifest.parity])];
+    const volumes = files.map(({ name }) => ({ name, sha256: null, medium: null }));
     const state: ExportState = { format: 1, sequence: manifest.sequence, volumes, metadata: null };
     await this.save(state);
     return state;

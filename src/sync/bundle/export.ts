@@ -8,11 +8,13 @@ import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import type { Catalog } from '../../repo/catalog/catalog.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
+import { requireComplete } from '../../repo/packages/lacking.ts';
 import type { StagingOptions } from '../../repo/staging.ts';
 import type { TrustedBlobs } from '../../repo/trusted-blobs.ts';
 import type { Carrier } from '../carriers/carrier.ts';
 import { DeltaFiles } from '../delta/delta-files.ts';
 import type { Publisher } from '../trust/publisher.ts';
+import type { CarriedProgram } from './carried-program.ts';
 import { describe, type ExportPlan, laidVolumes, prepare } from './export-plan.ts';
 import { ExportRecord, exclusively } from './export-state.ts';
 import type { LaidVolume } from './layout.ts';
@@ -38,7 +40,11 @@ export interface ExportOptions extends StagingOptions {
   readonly medium?: Medium;
   /** As if the site had nothing. */
   readonly full?: boolean;
+  /** Also write a parity volume: with it any one volume may be lost. */
+  readonly parity?: boolean;
   readonly readback: boolean;
+  /** Carried along. */
+  readonly program?: CarriedProgram;
   /** Told what will be written, before anything is. */
   readonly onPlan?: (plan: ExportPlan) => void;
 }
@@ -56,7 +62,7 @@ export async function planExport(context: ExportContext, options: ExportOptions)
 
 /**
  * Writes a new bundle.
- * @throws key.missing, key.not-found; medium.full naming what to do; source.lost,
+ * @throws key.missing, key.not-found; blob.missing; medium.full naming what to do; source.lost,
  *   interrupted: `resumeExport` goes on then
  */
 export async function exportBundle(context: ExportContext, options: ExportOptions): Promise<ExportReport> {
@@ -65,6 +71,7 @@ export async function exportBundle(context: ExportContext, options: ExportOption
 }
 
 async function begin(context: ExportContext, options: ExportOptions): Promise<ExportReport> {
+  await requireComplete(context.catalog, options.repositories);
   const { draft, volumes, deltas, manifestBytes } = await prepare(context, options);
   const plan = await describe(draft, manifestBytes, options);
   options.onPlan?.(plan);
@@ -89,6 +96,7 @@ async function goOn(context: ExportContext, options: ExportOptions): Promise<Exp
   const state = await record.load();
   await using file = await record.openManifest();
   const manifest = await readManifest(file);
+  if (options.parity === true && manifest.parity === undefined) throw noParity();
   const volumes = laidVolumes(manifest);
   await requireFileSize(options.to.where, volumes);
   const receipt = manifest.base?.receipt;
@@ -96,6 +104,13 @@ async function goOn(context: ExportContext, options: ExportOptions): Promise<Exp
   const writer = new MediumWriter(context, options, { record, state, head: manifest, volumes, deltas });
   const written = await writer.run();
   return { ...(await describe(manifest, file.size, options)), ...written };
+}
+
+function noParity(): AirlockError {
+  return new AirlockError(
+    'usage.invalid',
+    'The bundle that was begun has no parity volume, and its signature speaks of none. Export without --resume to write a new bundle with --parity.',
+  );
 }
 
 /** FAT takes no file of 4 GiB: better said before hours of writing. */

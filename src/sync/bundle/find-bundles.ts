@@ -8,14 +8,14 @@ import { digestOf } from '../../repo/blobs/digest-of.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
 import type { CarriedFile, Carrier } from '../carriers/carrier.ts';
 import { headOf } from './manifest-lines.ts';
-import { COMMIT, isVolumeName, MANIFEST, METADATA } from './names.ts';
+import { COMMIT, isVolumeFile, MANIFEST, METADATA } from './names.ts';
 
 /** A folder that holds a bundle, or some of it. */
 export interface FoundFolder {
   readonly carrier: Carrier;
   /** It was finished. */
   readonly committed: boolean;
-  /** Names of the volumes that lie there. */
+  /** Names of the volumes that lie there, the parity volume among them. */
   readonly volumes: readonly string[];
 }
 
@@ -45,7 +45,7 @@ export async function findBundles(places: readonly Carrier[]): Promise<FoundOnMe
   const bundles = new Map<string, Omit<FoundBundle, 'folders'> & { readonly folders: FoundFolder[] }>();
   const strays: FoundFolder[] = [];
   for await (const { carrier, names, folders, unfinished } of foldersOf(places)) {
-    const volumes = names.filter(isVolumeName);
+    const volumes = names.filter(isVolumeFile);
     const folder = { carrier, committed: names.includes(COMMIT), volumes };
     const manifest = names.includes(MANIFEST) ? await lookAt(carrier) : undefined;
     if (manifest === undefined) {
@@ -125,7 +125,7 @@ async function* foldersOf(places: readonly Carrier[]): AsyncGenerator<ListedFold
       if (seen.has(carrier.where)) continue;
       seen.add(carrier.where);
       const listing = await carrier.list();
-      const unfinished = listing.unfinished.some((name) => isVolumeName(name) || name === MANIFEST);
+      const unfinished = listing.unfinished.some((name) => isVolumeFile(name) || name === MANIFEST);
       yield { carrier, names: listing.files.map(({ name }) => name), folders: listing.folders, unfinished };
     }
   }

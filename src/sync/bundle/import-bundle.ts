@@ -1,6 +1,6 @@
 /**
  * `import bundle`: from media into the repositories of a site, all of it or nothing. First who signed it and whether all
- * is there, then revocations, then the bytes, and last one transaction. Nothing is written to the media.
+ * is there, then revocations, then the bytes, the site's own scanner, and last one transaction. Nothing is written to the media.
  */
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
@@ -16,6 +16,7 @@ import { copyManifest } from './local-manifest.ts';
 import { carriedBytes } from './manifest.ts';
 import { bundleName } from './names.ts';
 import { planChanges, publishBundle, type RepositoryChange } from './publish-bundle.ts';
+import { type Scanner, type ScanReport, scanNew } from './scan.ts';
 import { chooseBundle, type VerifiedBundle, verifyBundle } from './verify-bundle.ts';
 import { VolumeSet } from './volume-set.ts';
 import { type Withdrawn, withdrawContent } from './withdraw.ts';
@@ -28,6 +29,8 @@ export interface ImportBundleContext {
 
 export interface ImportBundleOptions extends StagingOptions {
   readonly acceptExpired: boolean;
+  /** Looks at what came before anybody else does. Default: none. */
+  readonly scanner?: Scanner;
 }
 
 /** What came, from where, signed by whom, and what it replaced. */
@@ -50,6 +53,8 @@ export interface ImportBundleReport {
     readonly acceptedExpired: readonly string[];
   };
   readonly volumes: readonly { readonly name: string; readonly where: string }[];
+  /** The volume that was made up for by the parity volume and the others; null: none. */
+  readonly rebuilt: VolumeSet['rebuilt'];
   /** What was read, and what was here already. */
   readonly blobs: {
     readonly read: number;
@@ -58,6 +63,8 @@ export interface ImportBundleReport {
     readonly made: number;
     readonly present: number;
   };
+  /** What the scanner said; null: none was asked. */
+  readonly scan: ScanReport | null;
   readonly repositories: readonly RepositoryChange[];
   readonly revoked: readonly Withdrawn[];
   /** For the person in front: what lies on the media and was passed over. */
@@ -66,7 +73,8 @@ export interface ImportBundleReport {
 
 /**
  * @param places what holds the bundle or some of it; they stay the caller's
- * @throws data.locked while another import runs; what findBundles, verifyBundle, VolumeSet.open, planChanges and bringBlobs throw
+ * @throws data.locked while another import runs; what findBundles, verifyBundle, VolumeSet.open, planChanges,
+ *   bringBlobs and scanNew throw
  */
 export async function importBundle(
   context: ImportBundleContext,
@@ -92,9 +100,11 @@ async function importFound(
     const revoked = await applyRevocations(context, bundle);
     await planChanges(context.packages.catalog, bundle);
     const missing = await findMissing(context.packages, bundle.manifest, leases);
-    const volumes = await VolumeSet.open(bundle.manifest, missing.carried, folders);
+    const volumes = await VolumeSet.open(bundle, missing.carried, { ...options, folders });
     try {
-      await bringBlobs(context.packages, bundle.manifest, missing, { volumes, options });
+      await bringAll(context, bundle, missing, { volumes, options, leases });
+      const { scanner } = options;
+      const scan = scanner === undefined ? null : await scanNew(context.packages, bundle.manifest, scanner, options);
       throwIfAborted(options.signal);
       const at = context.now();
       const repositories = await land(context, bundle, { leases, at });
@@ -105,7 +115,9 @@ async function importFound(
         outcome: bundle.isLanded && read === 0 && repositories.every(isUnchanged) ? 'present' : 'imported',
         importedAt: at.toISOString(),
         volumes: volumes.places(),
+        rebuilt: volumes.rebuilt,
         blobs: readOf(carried, bundle.manifest),
+        scan,
         repositories,
         revoked,
         warnings: passedOver(found, chosen, volumes.places()),
@@ -116,6 +128,22 @@ async function importFound(
   } catch (error) {
     await abandon(context.packages, leases);
     throw error;
+  }
+}
+
+/** A volume that turns out to be damaged is rebuilt, if that can be, and what is still missing is read from that. */
+async function bringAll(
+  { packages }: ImportBundleContext,
+  { manifest }: VerifiedBundle,
+  missing: MissingBlobs,
+  { volumes, options, leases }: { volumes: VolumeSet; options: ImportBundleOptions; leases: Leases },
+): Promise<void> {
+  for (let left = missing; ; left = await findMissing(packages, manifest, leases)) {
+    try {
+      return await bringBlobs(packages, manifest, left, { volumes, options });
+    } catch (error) {
+      if (!(await volumes.mend(error))) throw error;
+    }
   }
 }
 

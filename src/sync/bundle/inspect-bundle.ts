@@ -7,10 +7,10 @@ import type { BlobStore } from '../../repo/blobs/blob-store.ts';
 import { heard, type StagingOptions } from '../../repo/staging.ts';
 import type { Carrier } from '../carriers/carrier.ts';
 import type { SiteTrust } from '../trust/site-trust.ts';
-import { type FoundBundle, findBundles } from './find-bundles.ts';
+import { type FoundBundle, type FoundFolder, findBundles } from './find-bundles.ts';
 import type { LocalBytes } from './local-bytes.ts';
 import { copyManifest } from './local-manifest.ts';
-import { carriedBytes, neededBytes } from './manifest.ts';
+import { carriedBytes, type Manifest, type ManifestVolume, neededBytes } from './manifest.ts';
 import { bundleName } from './names.ts';
 import { sha256Of } from './put-file.ts';
 import { readManifest } from './read-manifest.ts';
@@ -20,6 +20,13 @@ import { chooseBundle, verifyBundle } from './verify-bundle.ts';
 export interface InspectContext {
   readonly trust: SiteTrust;
   readonly blobs: Pick<BlobStore, 'create'>;
+}
+
+/** `where`: null if it is not here. */
+export interface InspectedFile {
+  readonly name: string;
+  readonly size: number;
+  readonly where: string | null;
 }
 
 export interface InspectedBundle {
@@ -35,7 +42,9 @@ export interface InspectedBundle {
   /** The sequence that the site must have for it; null: none. */
   readonly base: number | null;
   readonly repositories: readonly { readonly name: string; readonly kind: string; readonly entries: number }[];
-  readonly volumes: readonly { readonly name: string; readonly size: number; readonly where: string | null }[];
+  readonly volumes: readonly InspectedFile[];
+  /** The parity volume; null: the bundle was made without. */
+  readonly parity: InspectedFile | null;
   /** Bytes in volumes, and bytes that the import needs free. */
   readonly bytes: number;
   readonly needed: number;
@@ -68,17 +77,18 @@ export async function inspectBundles(
       committed: found.folders.some(({ committed }) => committed),
       base: manifest.base?.sequence ?? null,
       repositories: manifest.repositories.map(({ name, kind, entries }) => ({ name, kind, entries })),
-      volumes: manifest.volumes.map(({ name, size }) => ({
-        name,
-        size,
-        where: folders.find(({ volumes }) => volumes.includes(name))?.carrier.where ?? null,
-      })),
+      volumes: manifest.volumes.map((volume) => placed(volume, folders)),
+      parity: manifest.parity === undefined ? null : placed(manifest.parity, folders),
       bytes: carried.reduce((sum, blob) => sum + carriedBytes(blob), 0),
       needed: carried.reduce((sum, blob) => sum + neededBytes(blob), 0),
       trust: await judged(trust, found, copy),
     });
   }
   return inspected;
+}
+
+function placed({ name, size }: ManifestVolume, folders: readonly FoundFolder[]): InspectedFile {
+  return { name, size, where: folders.find(({ volumes }) => volumes.includes(name))?.carrier.where ?? null };
 }
 
 async function judged(trust: SiteTrust, found: FoundBundle, copy: LocalBytes): Promise<InspectedBundle['trust']> {
@@ -97,14 +107,18 @@ export interface VerifiedVolumes {
   readonly site: string;
   readonly sequence: number;
   readonly expired: readonly string[];
-  readonly volumes: readonly {
-    readonly name: string;
-    readonly where: string | null;
-    readonly status: 'good' | 'damaged' | 'missing';
-  }[];
+  readonly volumes: readonly VerifiedFile[];
+  /** The one volume that is damaged or missing, and that an import rebuilds with the parity volume; null: none. */
+  readonly rebuildable: string | null;
 }
 
-/** Reads and hashes every volume of the newest bundle. @throws as importBundle before it reads volumes */
+export interface VerifiedFile {
+  readonly name: string;
+  readonly where: string | null;
+  readonly status: 'good' | 'damaged' | 'missing';
+}
+
+/** Reads and hashes all volumes of the newest bundle, and the program beside them. @throws as importBundle before it reads volumes */
 export async function verifyVolumes(
   { trust, blobs }: InspectContext,
   places: readonly Carrier[],
@@ -116,15 +130,17 @@ export async function verifyVolumes(
   const bundle = await verifyBundle(trust, found, { ...options, keepRoot: false, copy: async () => copy });
   const { site, manifest, volumes: targets, expired } = bundle;
   const folders = [...found.folders, ...onMedia.strays];
-  const volumes: VerifiedVolumes['volumes'][number][] = [];
+  const { parity } = manifest;
+  const listed = parity === undefined ? manifest.volumes : [...manifest.volumes, parity];
+  const volumes: VerifiedFile[] = [];
   options.progress.start(
     'verify',
-    manifest.volumes.reduce((sum, { size }) => sum + size, 0),
+    listed.reduce((sum, { size }) => sum + size, 0),
   );
-  for (const { name } of manifest.volumes) {
+  for (const { name } of listed) {
     const there = folders.filter((folder) => folder.volumes.includes(name));
     let where = there[0]?.carrier.where ?? null;
-    let status: 'good' | 'damaged' | 'missing' = there.length === 0 ? 'missing' : 'damaged';
+    let status: VerifiedFile['status'] = there.length === 0 ? 'missing' : 'damaged';
     for (const { carrier } of there) {
       if ((await sha256Of(carrier, name, heard(options))) !== targets.get(name)?.sha256) continue;
       [where, status] = [carrier.where, 'good'];
@@ -132,6 +148,22 @@ export async function verifyVolumes(
     }
     volumes.push({ name, where, status });
   }
+  const rebuildable = rebuildableOf(manifest, volumes);
+  for (const [name, sha256] of bundle.programs) {
+    for (const { carrier } of folders) {
+      const found = await sha256Of(carrier, name, heard(options));
+      if (found === undefined) continue; // it need not be on every medium, or on any
+      volumes.push({ name, where: carrier.where, status: found === sha256 ? 'good' : 'damaged' });
+    }
+  }
   options.progress.stop();
-  return { bundle: bundleName(site, manifest.sequence), site, sequence: manifest.sequence, expired, volumes };
+  const { sequence } = manifest;
+  return { bundle: bundleName(site, sequence), site, sequence, expired, volumes, rebuildable };
+}
+
+function rebuildableOf({ parity }: Manifest, volumes: readonly VerifiedFile[]): string | null {
+  const [lost, ...others] = volumes.filter(({ status }) => status !== 'good');
+  return parity === undefined || lost === undefined || lost.name === parity.name || others.length > 0
+    ? null
+    : lost.name;
 }

@@ -5,7 +5,8 @@
 import type { Digest } from '../../repo/blobs/blob-store.ts';
 import { entryName, volumeName } from './names.ts';
 
-const BLOCK = 512;
+/** Tars consist of blocks of so many bytes. */
+export const BLOCK = 512;
 const END = 2 * BLOCK;
 /** A blob up to this size is not cut, if a volume holds it; no piece is smaller, unless it ends its blob. */
 const UNCUT = 16 * 2 ** 20;
@@ -76,6 +77,11 @@ export function layOut(items: Iterable<Item>, limit: number): LaidVolume[] {
   }
   close();
   return volumes;
+}
+
+/** Bytes of the longest volume; 0 without any. */
+export function longest(volumes: readonly { readonly size: number }[]): number {
+  return volumes.reduce((most, { size }) => Math.max(most, size), 0);
 }
 
 /** Up to whole blocks. */

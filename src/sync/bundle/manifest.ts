@@ -10,10 +10,10 @@ import type { Artifact } from '../../repo/catalog/artifact.ts';
 import { isRepositoryName } from '../../repo/catalog/names.ts';
 import { digestSchema } from '../trust/revocations.ts';
 import { isSiteName } from '../trust/site-name.ts';
-import { isVolumeName, MANIFEST } from './names.ts';
+import { isVolumeName, MANIFEST, PARITY } from './names.ts';
 
 /** Readers take every minor version of their major one: what they do not know there, they may pass over. */
-export const FORMAT = { name: 'airlock-bundle', major: 1, minor: 1 } as const;
+export const FORMAT = { name: 'airlock-bundle', major: 1, minor: 2 } as const;
 
 /** The first minor version whose readers know deltas. Sites say in their receipts what they read. */
 export const DELTAS_SINCE = 1;
@@ -103,6 +103,8 @@ const head = z.object({
   created: z.iso.datetime(),
   /** The receipt that it rests on: the newest of the site that was accepted. Null: it rests on nothing. */
   base: z.object({ sequence: count, receipt: count }).nullable(),
+  /** Since 1.2: the XOR of all volumes, as long as the longest. Readers of 1.1 pass over it, and need all volumes. */
+  parity: z.object({ name: z.literal(PARITY), size: count }).optional(),
 });
 
 /** The schemas of its lines. */

@@ -1,7 +1,6 @@
 /** Writes the files of a bundle onto one medium, whatever of it is there already. */
 import { AirlockError, isAirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
-import type { BlobReader, Digest } from '../../repo/blobs/blob-store.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
 import { heard } from '../../repo/staging.ts';
 import type { Carrier } from '../carriers/carrier.ts';
@@ -9,15 +8,18 @@ import type { DeltaFiles } from '../delta/delta-files.ts';
 import type { MetadataFiles } from '../trust/bundle-metadata.ts';
 import { REVOCATIONS } from '../trust/revocations.ts';
 import { siteTarget } from '../trust/site-role.ts';
+import { putProgram, requireSigned } from './carried-program.ts';
 import type { ExportContext, ExportOptions } from './export.ts';
 import type { ExportRecord, ExportState } from './export-state.ts';
 import { readCarried } from './find-bundles.ts';
+import { laidSource } from './laid-source.ts';
 import type { LaidVolume } from './layout.ts';
-import type { Manifest } from './manifest.ts';
+import type { Manifest, ManifestVolume } from './manifest.ts';
 import { bundleName, COMMIT, isDeltaEntry, MANIFEST, METADATA, README, SUMS } from './names.ts';
+import { writeParity } from './parity.ts';
 import { putBytes, putFile, putSource, sha256Of } from './put-file.ts';
 import { readmeText } from './readme.ts';
-import { writeVolume } from './write-volume.ts';
+import { type OpenEntry, writeVolume } from './write-volume.ts';
 
 /** What came of it. */
 export interface Written {
@@ -36,15 +38,19 @@ export interface Written {
 interface Begun {
   readonly record: ExportRecord;
   readonly state: ExportState;
-  readonly head: Pick<Manifest, 'site' | 'sequence' | 'created' | 'volumes' | 'repositories'>;
+  readonly head: Pick<Manifest, 'site' | 'sequence' | 'created' | 'volumes' | 'parity' | 'repositories'>;
   readonly volumes: readonly LaidVolume[];
   readonly deltas: DeltaFiles | undefined;
 }
+
+type Sink = (bytes: Uint8Array) => Promise<void>;
 
 export class MediumWriter {
   readonly #context: ExportContext;
   readonly #options: ExportOptions;
   readonly #begun: Begun;
+  /** All volumes, and the parity volume after them, as in `ExportState`. */
+  readonly #files: readonly ManifestVolume[];
   readonly #carrier: Carrier;
   readonly #onBytes: (bytes: number) => void;
   readonly #written: string[] = [];
@@ -54,7 +60,8 @@ export class MediumWriter {
     this.#context = context;
     this.#options = options;
     this.#begun = begun;
-    const { site, sequence } = begun.head;
+    const { site, sequence, volumes, parity } = begun.head;
+    this.#files = parity === undefined ? volumes : [...volumes, parity];
     this.#carrier = options.to.folder(bundleName(site, sequence));
     this.#onBytes = heard(options);
   }
@@ -62,31 +69,35 @@ export class MediumWriter {
   async run(): Promise<Written> {
     const { site, sequence } = this.#begun.head;
     const bundle = bundleName(site, sequence);
+    const { program } = this.#options;
+    const { state } = this.#begun;
+    if (program !== undefined && state.metadata !== null) requireSigned(program, state.program);
     const full = await this.#writeVolumes();
     await this.#hashOthers();
     const manifest = await this.#writeRest(await this.#sign());
-    const left = this.#begun.state.volumes.filter(({ medium }) => medium === null).map(({ name }) => name);
+    const left = state.volumes.filter(({ medium }) => medium === null).map(({ name }) => name);
     if (full !== undefined && left.length > 0) throw this.#nextMedium(full, left);
     return { bundle, sequence, folder: this.#carrier.where, written: this.#written, present: this.#present, manifest };
   }
 
   /** @returns why it stopped, if the medium is full; it then holds one volume at least */
   async #writeVolumes(): Promise<AirlockError | undefined> {
-    const { volumes, state } = this.#begun;
+    const { state } = this.#begun;
     const listed = new Set(await this.#listedHere());
     await this.#carrier.remove(COMMIT); // until all of this medium is right again, it is incomplete
-    for (const [index, volume] of volumes.entries()) {
+    for (const [index, file] of this.#files.entries()) {
+      const { name } = file;
       const known = state.volumes[index];
-      if (known === undefined || (known.medium !== null && !listed.has(volume.name))) continue;
-      if (await this.#isHere(volume.name, known.sha256)) {
-        this.#present.push(volume.name);
+      if (known === undefined || (known.medium !== null && !listed.has(name))) continue;
+      if (await this.#isHere(name, known.sha256)) {
+        this.#present.push(name);
         continue;
       }
       try {
-        await this.#requireRoom(volume);
-        known.sha256 = await this.#writeVolume(volume);
+        await this.#requireRoom(file);
+        known.sha256 = await this.#writeFile(file, index);
         await this.#begun.record.save(state);
-        this.#written.push(volume.name);
+        this.#written.push(name);
       } catch (error) {
         if (!isAirlockError(error, 'medium.full') || this.#onMedium().length === 0) throw error;
         return error;
@@ -95,32 +106,53 @@ export class MediumWriter {
     return undefined;
   }
 
-  async #writeVolume(volume: LaidVolume): Promise<string> {
+  async #writeFile({ name, size }: ManifestVolume, index: number): Promise<string> {
     const { progress, readback } = this.#options;
-    progress.start(volume.name, readback ? 2 * volume.size : volume.size);
+    const volume = this.#begun.volumes[index];
+    progress.start(name, (volume === undefined ? this.#allBytes() : size) + (readback ? size : 0));
     try {
-      return await putFile(this.#carrier, volume.name, (sink) => this.#fill(volume, sink), {
-        readback,
-        onRead: this.#onBytes,
-      });
+      const fill = (sink: Sink) => (volume === undefined ? this.#fillParity(sink) : this.#fill(volume, sink));
+      return await putFile(this.#carrier, name, fill, { readback, onRead: this.#onBytes });
     } finally {
       progress.stop();
     }
   }
 
-  #fill(volume: LaidVolume, sink: (bytes: Uint8Array) => Promise<void>): Promise<string> {
+  #fill(volume: LaidVolume, sink: Sink): Promise<string> {
     const created = new Date(this.#begun.head.created);
-    return writeVolume((digest, entry) => this.#open(digest, entry), volume, { created, sink, onBytes: this.#onBytes });
+    return writeVolume(this.#open, volume, { created, sink, onBytes: this.#onBytes });
   }
 
-  #open(digest: Digest, entry: string): Promise<BlobReader> {
+  /** On the way, all volumes are hashed: those that are not on a medium yet, and the others once more. */
+  async #fillParity(sink: Sink): Promise<string> {
+    const { volumes, state, head } = this.#begun;
+    const created = new Date(head.created);
+    const sources = volumes.map((volume) => laidSource(this.#open, volume, created));
+    const digests = await writeParity(sources, { sink, onBytes: this.#onBytes });
+    for (const [index, digest] of digests.volumes.entries()) {
+      const known = state.volumes[index];
+      if (known === undefined) continue;
+      if (known.sha256 !== null && known.sha256 !== digest) throw changed(known.name);
+      known.sha256 = digest;
+    }
+    return digests.parity;
+  }
+
+  readonly #open: OpenEntry = (digest, entry) => {
     const { deltas } = this.#begun;
     return deltas !== undefined && isDeltaEntry(entry) ? deltas.read(digest) : this.#context.blobs.open(digest);
-  }
+  };
 
   /** Of volumes for the media after this one: the metadata on each medium speaks of all of them. */
   async #hashOthers(): Promise<void> {
-    const { volumes, state } = this.#begun;
+    const { volumes, state, head } = this.#begun;
+    const parity = state.volumes[volumes.length];
+    if (head.parity !== undefined && parity?.sha256 === null) {
+      this.#options.progress.start(`${parity.name} (for the next medium)`, this.#allBytes());
+      parity.sha256 = await this.#fillParity(async () => undefined);
+      this.#options.progress.stop();
+      await this.#begun.record.save(state);
+    }
     for (const [index, volume] of volumes.entries()) {
       const known = state.volumes[index];
       if (known === undefined || known.sha256 !== null) continue;
@@ -135,16 +167,19 @@ export class MediumWriter {
     const { record, state, head } = this.#begun;
     if (state.metadata !== null) return await record.loadMetadata(state.metadata);
     const { site, sequence } = head;
+    const { program } = this.#options;
     const own = [await record.target(MANIFEST), await record.target(REVOCATIONS)];
     const targets = [
       ...own.map(({ name, size, sha256 }) => siteTarget(site, name, size, sha256)),
       ...state.volumes.map(({ name, sha256 }, index) =>
-        siteTarget(site, name, head.volumes[index]?.size ?? 0, sha256 ?? ''),
+        siteTarget(site, name, this.#files[index]?.size ?? 0, sha256 ?? ''),
       ),
+      ...(program === undefined ? [] : [siteTarget(site, program.name, program.size, program.sha256)]),
     ];
     const files = await this.#context.publisher.signBundle(site, sequence, targets);
     await record.saveMetadata(files);
     state.metadata = [...files.keys()];
+    if (program !== undefined) state.program = program.sha256;
     await record.save(state);
     return files;
   }
@@ -152,7 +187,8 @@ export class MediumWriter {
   /** @returns SHA-256 of the manifest */
   async #writeRest(metadata: MetadataFiles): Promise<string> {
     const { record, state, head } = this.#begun;
-    const options = { readback: this.#options.readback };
+    const { readback, program } = this.#options;
+    const options = { readback };
     const sums = new Map(state.volumes.map(({ name, sha256: digest }) => [name, digest ?? '']));
     for (const [name, bytes] of metadata) {
       sums.set(`${METADATA}/${name}`, await putBytes(this.#carrier, `${METADATA}/${name}`, [bytes], options));
@@ -161,8 +197,12 @@ export class MediumWriter {
       await using file = await record.open(name);
       sums.set(name, await putSource(this.#carrier, name, file, options));
     }
+    if (program !== undefined) {
+      await putProgram(this.#carrier, program, options);
+      sums.set(program.name, program.sha256);
+    }
     const here = this.#onMedium();
-    const readme = Buffer.from(readmeText(head, here));
+    const readme = Buffer.from(readmeText(head, here, program?.name));
     sums.set(README, await putBytes(this.#carrier, README, [readme], options));
     const lines = [...sums].map(([name, digest]) => `${digest}  ${name}\n`);
     await putBytes(this.#carrier, SUMS, [Buffer.from(lines.join(''))], options);
@@ -179,6 +219,10 @@ export class MediumWriter {
     for (const known of state.volumes) if (here.includes(known.name)) known.medium ??= medium;
     await record.save(state);
     return sums.get(MANIFEST) ?? '';
+  }
+
+  #allBytes(): number {
+    return this.#begun.volumes.reduce((sum, { size }) => sum + size, 0);
   }
 
   #onMedium(): string[] {
@@ -208,10 +252,10 @@ export class MediumWriter {
     return digest !== null && (await sha256Of(this.#carrier, name, () => this.#onBytes(0))) === digest;
   }
 
-  async #requireRoom({ name, size }: LaidVolume): Promise<void> {
+  async #requireRoom({ name, size }: ManifestVolume): Promise<void> {
     await this.#carrier.remove(name);
     const { size: beside } = await this.#begun.record.target(MANIFEST);
-    const needed = size + limits.bundle.mediumReserve + beside;
+    const needed = size + limits.bundle.mediumReserve + beside + (this.#options.program?.size ?? 0);
     const free = (await this.#options.to.freeSpace()) ?? Number.POSITIVE_INFINITY;
     if (free >= needed) return;
     throw new AirlockError(
@@ -230,4 +274,12 @@ export class MediumWriter {
       { cause, details: { written: here, left, folder: this.#carrier.where } },
     );
   }
+}
+
+function changed(name: string): AirlockError {
+  return new AirlockError(
+    'blob.damaged',
+    `${name} would get other bytes now than it got before: something that is published changed on the disk. Run "airlock verify", then export again.`,
+    { details: { volume: name } },
+  );
 }

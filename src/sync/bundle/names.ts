@@ -6,7 +6,11 @@ export const COMMIT = 'COMMIT';
 export const SUMS = 'SHA256SUMS';
 export const README = 'README.txt';
 export const METADATA = 'metadata';
+/** The parity volume: no tar, but the XOR of all volumes. */
+export const PARITY = 'parity.bin';
 
+/** As `npm run package` calls it. */
+const PROGRAM = /^airlock-\d[0-9a-z.-]*-linux-(?:x64|arm64)\.tar\.gz$/;
 const VOLUME = /^volume-(\d{4})\.tar$/;
 
 /** `airlock-north-000003` */
@@ -24,8 +28,17 @@ export function volumeName(number: number): string {
   return `volume-${String(number).padStart(4, '0')}.tar`;
 }
 
+export function isProgramName(name: string): boolean {
+  return PROGRAM.test(name);
+}
+
 export function isVolumeName(name: string): boolean {
   return VOLUME.test(name);
+}
+
+/** True for a volume, and for the parity volume. */
+export function isVolumeFile(name: string): boolean {
+  return isVolumeName(name) || name === PARITY;
 }
 
 /** Where the bytes of a blob, or of a delta, lie in a volume, from byte `from` of it on. */

@@ -22,7 +22,8 @@ import {
   VENDOR_KEY_PREFIX,
 } from '../../repo/packages/prepare-change.ts';
 import type { Leases } from '../../repo/staging.ts';
-import type { Mark, SiteTrust } from '../trust/site-trust.ts';
+import type { Mark } from '../trust/high-water-mark.ts';
+import type { SiteTrust } from '../trust/site-trust.ts';
 import type { Manifest, ManifestRepository } from './manifest.ts';
 import { bundleName } from './names.ts';
 import { joinPolicyFacts } from './policy-facts.ts';

@@ -89,7 +89,8 @@ export async function sha256Of(
   }
 }
 
-async function sha256OfSource(source: ByteSource, onRead?: (bytes: number) => void): Promise<string> {
+/** @returns SHA-256, hexadecimal @throws whatever the source and `onRead` throw */
+export async function sha256OfSource(source: ByteSource, onRead?: (bytes: number) => void): Promise<string> {
   const hash = createHash('sha256');
   for await (const piece of readAhead(source, { start: 0, end: source.size }, limits.chunk)) {
     hash.update(piece);

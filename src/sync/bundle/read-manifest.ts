@@ -7,7 +7,7 @@ import { AirlockError } from '../../errors.ts';
 import type { Digest } from '../../repo/blobs/blob-store.ts';
 import { repositoryPath } from '../../repo/catalog/names.ts';
 import { quote } from '../../repo/formats/quote.ts';
-import { padded } from './layout.ts';
+import { longest, padded } from './layout.ts';
 import type { LocalBytes } from './local-bytes.ts';
 import {
   carriedBytes,
@@ -89,6 +89,8 @@ class Reading {
     }
     for (const blob of this.#blobs.values()) requirePlace(blob, this.#blobs);
     requireTiling(volumes, this.#blobs.values());
+    if (head.parity !== undefined && head.parity.size !== longest(volumes))
+      throw invalidManifest(`${head.parity.name} is not as long as the longest volume`);
     const starts = this.#starts;
     return {
       ...head,

@@ -1,5 +1,5 @@
 import { AirlockError } from '../../errors.ts';
-import { quote } from '../../repo/formats/quote.ts';
+import { quote, quoteUnsafe } from '../../repo/formats/quote.ts';
 
 const BLOCK = 512;
 const FILE = '0'.charCodeAt(0);
@@ -14,15 +14,19 @@ export interface ExpectedEntry {
 /**
  * Compares a header (POSIX.1-2017, ustar; sizes also in GNU's base-256) with what the manifest says. Names only compare,
  * they lead nowhere; anything but a plain file is refused.
- * @param volume for the message
+ * @param volume where it lies, for the message
  * @throws bundle.invalid
  */
-export function requireHeader(header: Buffer, { name, size }: ExpectedEntry, volume: string): void {
+export function requireHeader(
+  header: Buffer,
+  { name, size }: ExpectedEntry,
+  volume: { readonly name: string; readonly where: string },
+): void {
   const wrong = (why: string) =>
     new AirlockError(
       'bundle.invalid',
-      `In ${volume}, the header of ${name} is not what the manifest says: ${why}. The volume was changed, or copied badly: copy it again.`,
-      { details: { volume, entry: name } },
+      `In ${volume.name} at ${quoteUnsafe(volume.where)}, the header of ${name} is not what the manifest says: ${why}. The volume was changed, or copied badly: copy it again.`,
+      { details: { volumes: [volume.name], entry: name } },
     );
   if (header.length !== BLOCK || !hasGoodChecksum(header)) throw wrong('it is damaged');
   const type = header[156];

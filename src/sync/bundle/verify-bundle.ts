@@ -5,15 +5,16 @@
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import { quote, quoteUnsafe } from '../../repo/formats/quote.ts';
+import type { Mark } from '../trust/high-water-mark.ts';
 import { sha256 } from '../trust/metadata.ts';
 import { parseRevocations, REVOCATIONS, type Revocations, requireNewer } from '../trust/revocations.ts';
 import { siteTargetPath } from '../trust/site-role.ts';
-import { createdAt, type Mark, type SiteTrust } from '../trust/site-trust.ts';
+import { createdAt, type SiteTrust } from '../trust/site-trust.ts';
 import { type FoundTarget, refresh, type Verified } from '../trust/workflow.ts';
 import { type FoundBundle, type FoundOnMedia, readCarried } from './find-bundles.ts';
 import type { LocalBytes } from './local-bytes.ts';
 import type { Manifest } from './manifest.ts';
-import { MANIFEST, METADATA } from './names.ts';
+import { isProgramName, MANIFEST, METADATA } from './names.ts';
 import { readManifest } from './read-manifest.ts';
 
 export interface VerifyOptions {
@@ -41,8 +42,10 @@ export interface VerifiedBundle {
   readonly expires: string;
   readonly rootVersion: number;
   readonly revocations: { readonly list: Revocations; readonly bytes: Buffer };
-  /** Length and SHA-256 of each volume. */
+  /** Length and SHA-256 of each volume, the parity volume among them. */
   readonly volumes: ReadonlyMap<string, { readonly length: number; readonly sha256: string }>;
+  /** SHA-256 of offline packages of Airlock that may lie beside them, by name. */
+  readonly programs: ReadonlyMap<string, string>;
   /** What had landed before. */
   readonly mark: Mark | undefined;
   /** It has landed already. */
@@ -113,6 +116,7 @@ export async function verifyBundle(
     rootVersion: workflow.root.signed.version,
     revocations,
     volumes: volumeTargets(manifest, top),
+    programs: programTargets(site, top),
     mark,
     isLanded: mark?.manifest === found.id,
     verified: trusted.verified,
@@ -219,9 +223,9 @@ function delegatedKeys({ targets }: Verified, role: string): string[] {
 }
 
 /** @throws bundle.invalid if the signature and the manifest disagree on the volumes */
-function volumeTargets({ site, volumes }: Manifest, { document }: FoundTarget): VerifiedBundle['volumes'] {
+function volumeTargets({ site, volumes, parity }: Manifest, { document }: FoundTarget): VerifiedBundle['volumes'] {
   const found = new Map<string, { length: number; sha256: string }>();
-  for (const { name, size } of volumes) {
+  for (const { name, size } of parity === undefined ? volumes : [...volumes, parity]) {
     const target = document.signed.targets[siteTargetPath(site, name)];
     const digest = target?.hashes.sha256;
     if (digest === undefined || target?.length !== size) {
@@ -231,6 +235,15 @@ function volumeTargets({ site, volumes }: Manifest, { document }: FoundTarget): 
       );
     }
     found.set(name, { length: size, sha256: digest });
+  }
+  return found;
+}
+
+function programTargets(site: string, { document }: FoundTarget): VerifiedBundle['programs'] {
+  const found = new Map<string, string>();
+  for (const [target, { hashes }] of Object.entries(document.signed.targets)) {
+    const name = target.slice(siteTargetPath(site, '').length);
+    if (isProgramName(name) && target === siteTargetPath(site, name)) found.set(name, hashes.sha256 ?? '');
   }
   return found;
 }

@@ -2,58 +2,87 @@
  * The volumes of a bundle, on however many media, read in place. Entries are found by the manifest; the tar's own headers
  * are only compared with it.
  */
-import { AirlockError } from '../../errors.ts';
+import { AirlockError, isAirlockError } from '../../errors.ts';
 import type { ByteSource } from '../../repo/blobs/blob-store.ts';
-import { quoteUnsafe } from '../../repo/formats/quote.ts';
-import type { CarriedFile } from '../carriers/carrier.ts';
+import { heard, type StagingOptions } from '../../repo/staging.ts';
 import type { FoundFolder } from './find-bundles.ts';
 import { carriedBytes, isCarried, type Manifest, type ManifestCarried } from './manifest.ts';
+import { damagedAmong, type OpenVolume, openVolume } from './open-volume.ts';
+import { beyondParity, type Lost, type RebuiltVolume, rebuildVolume } from './rebuild-volume.ts';
 import { requireHeader } from './tar-header.ts';
+import type { VerifiedBundle } from './verify-bundle.ts';
 
-export interface OpenVolume {
-  readonly name: string;
-  readonly where: string;
-  readonly file: CarriedFile;
+/** What of a bundle volumes are found and checked by. */
+export type VolumesOf = Pick<VerifiedBundle, 'manifest' | 'volumes'>;
+
+export interface VolumeSetOptions extends StagingOptions {
+  readonly folders: readonly FoundFolder[];
 }
 
 /** Closes with `close`. */
 export class VolumeSet {
-  readonly #open: ReadonlyMap<number, OpenVolume>;
+  readonly #bundle: VolumesOf;
+  readonly #options: VolumeSetOptions;
+  readonly #open = new Map<number, OpenVolume>();
+  #rebuilt: RebuiltVolume | undefined;
 
-  private constructor(open: ReadonlyMap<number, OpenVolume>) {
-    this.#open = open;
+  private constructor(bundle: VolumesOf, options: VolumeSetOptions) {
+    this.#bundle = bundle;
+    this.#options = options;
   }
 
   /**
-   * Opens the volumes that hold any of these blobs, and compares their headers with the manifest.
+   * Opens the volumes that hold any of these blobs, and compares their headers with the manifest. If one of them is
+   * missing, or damaged where that shows at once, it is rebuilt with the parity volume.
    * @param needed blobs that will be read
-   * @throws bundle.incomplete naming the volumes that are nowhere; bundle.invalid; source.lost
+   * @throws bundle.incomplete naming the volumes that are nowhere; bundle.invalid, and what `mend` throws; source.lost,
+   *   interrupted
    */
   static async open(
-    manifest: Manifest,
+    bundle: VolumesOf,
     needed: readonly ManifestCarried[],
-    folders: readonly FoundFolder[],
+    options: VolumeSetOptions,
   ): Promise<VolumeSet> {
     const numbers = new Set<number>();
     for (const { pieces } of needed) for (const { volume } of pieces) numbers.add(volume);
-    const open = new Map<number, OpenVolume>();
-    const set = new VolumeSet(open);
+    const set = new VolumeSet(bundle, options);
     try {
-      const missing: string[] = [];
-      for (const number of [...numbers].sort((a, b) => a - b)) {
-        const listed = manifest.volumes[number - 1];
-        if (listed === undefined) continue; // the manifest was checked: it lists all that it names
-        const volume = await find(listed, folders);
-        if (volume === undefined) missing.push(listed.name);
-        else open.set(number, volume);
-      }
-      if (missing.length > 0) throw incomplete(manifest, missing);
-      await set.#requireHeaders(manifest);
+      await set.#openAll([...numbers].sort((a, b) => a - b));
+      await set.#requireHeaders().catch(async (error: unknown) => {
+        if (!(await set.mend(error))) throw error;
+      });
       return set;
     } catch (error) {
       await set.close();
       throw error;
     }
+  }
+
+  /**
+   * After something was read that is not what was signed, or could not be read: finds out which volume is damaged, and
+   * puts in its place what parity makes of all others.
+   * @returns false if that is not what went wrong, or nothing makes up for it
+   * @throws blob.digest-mismatch naming what is damaged, if it is more than parity makes up for; interrupted
+   */
+  async mend(error: unknown): Promise<boolean> {
+    const { manifest, volumes: targets } = this.#bundle;
+    const isOfVolumes = isAirlockError(error, 'blob.digest-mismatch', 'bundle.invalid', 'source.lost');
+    if (manifest.parity === undefined || !isOfVolumes) return false;
+    const suspects = this.#rebuilt?.sources ?? this.#suspects(error);
+    const damaged = await this.#damagedAmong(suspects, targets);
+    const [only] = damaged;
+    if (only === undefined) return false;
+    if (this.#rebuilt !== undefined || damaged.length > 1) {
+      if (isAirlockError(error, 'source.lost')) return false; // a medium was pulled, more likely than not
+      throw beyondParity(manifest, damaged, this.#rebuilt);
+    }
+    const number = manifest.volumes.findIndex(({ name }) => name === only.name) + 1;
+    if ((await this.#rebuild(number, 'damaged')) !== undefined) return false;
+    await only.file.close();
+    await this.#requireHeaders().catch(async (wrong: unknown) => {
+      if (!(await this.mend(wrong))) throw wrong;
+    });
+    return true;
   }
 
   /** @param number from 1 on; one that holds a needed blob */
@@ -84,51 +113,96 @@ export class VolumeSet {
     };
   }
 
-  /** Names and places, for the report. */
+  /** Which volume had to be rebuilt. */
+  get rebuilt(): { readonly name: string; readonly why: Lost } | null {
+    return this.#rebuilt === undefined ? null : { name: this.#rebuilt.name, why: this.#rebuilt.why };
+  }
+
+  /** Names and places of what was read, for the report. */
   places(): { readonly name: string; readonly where: string }[] {
-    return [...this.#open.values()].map(({ name, where }) => ({ name, where }));
+    const read = [...this.#open.values(), ...(this.#rebuilt?.sources ?? [])].filter((each) => each !== this.#rebuilt);
+    const places = new Map(read.map(({ name, where }) => [`${name} ${where}`, { name, where }]));
+    return [...places.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   async close(): Promise<void> {
     for (const { file } of this.#open.values()) await file.close();
   }
 
-  async #requireHeaders({ blobs }: Manifest): Promise<void> {
+  async #openAll(numbers: readonly number[]): Promise<void> {
+    const { manifest } = this.#bundle;
+    const missing: number[] = [];
+    for (const number of numbers) {
+      const listed = manifest.volumes[number - 1];
+      if (listed === undefined) continue; // the manifest was checked: it lists all that it names
+      const volume = await openVolume(listed, this.#options.folders);
+      if (volume === undefined) missing.push(number);
+      else this.#open.set(number, volume);
+    }
+    const [first] = missing;
+    if (first === undefined) return;
+    const lacking = missing.length > 1 ? [] : await this.#rebuild(first, 'missing');
+    if (lacking !== undefined) throw incomplete(manifest, missing, lacking);
+  }
+
+  /** @returns what would be needed, if it is not here; undefined: it was rebuilt */
+  async #rebuild(number: number, why: Lost): Promise<readonly string[] | undefined> {
+    const rebuilt = await rebuildVolume(this.#bundle.manifest, number, { why, folders: this.#options.folders });
+    if (!('file' in rebuilt)) return rebuilt;
+    this.#rebuilt = rebuilt;
+    this.#open.set(number, rebuilt);
+    return undefined;
+  }
+
+  /** Volumes that an error names, or all. */
+  #suspects(error: unknown): OpenVolume[] {
+    const named = isAirlockError(error) ? error.details.volumes : undefined;
+    return [...this.#open.values()].filter(({ name }) => !Array.isArray(named) || named.includes(name));
+  }
+
+  async #damagedAmong(suspects: readonly OpenVolume[], targets: VolumesOf['volumes']): Promise<OpenVolume[]> {
+    const { progress } = this.#options;
+    progress.start(
+      'check',
+      suspects.reduce((sum, { file }) => sum + file.size, 0),
+    );
+    try {
+      return await damagedAmong(suspects, targets, heard(this.#options));
+    } finally {
+      progress.stop();
+    }
+  }
+
+  async #requireHeaders(): Promise<void> {
     const header = Buffer.alloc(512);
-    for (const blob of blobs.values()) {
+    for (const blob of this.#bundle.manifest.blobs.values()) {
       if (!isCarried(blob)) continue;
       for (const { volume: number, entry, offset, length } of blob.pieces) {
         const volume = this.#open.get(number);
         if (volume === undefined) continue;
         const read = await volume.file.readAt(header, offset - header.length);
-        requireHeader(
-          header.subarray(0, read),
-          { name: entry, size: length },
-          `${volume.name} at ${quoteUnsafe(volume.where)}`,
-        );
+        requireHeader(header.subarray(0, read), { name: entry, size: length }, volume);
       }
     }
   }
 }
 
-/** One of the right size; which bytes it has shows when it is read. */
-async function find(
-  { name, size }: Manifest['volumes'][number],
-  folders: readonly FoundFolder[],
-): Promise<OpenVolume | undefined> {
-  for (const { carrier, volumes } of folders) {
-    if (!volumes.includes(name)) continue;
-    const file = await carrier.open(name);
-    if (file?.size === size) return { name, where: carrier.where, file };
-    await file?.close();
-  }
-  return undefined;
-}
-
-function incomplete({ site, sequence, volumes }: Manifest, missing: readonly string[]): AirlockError {
+/** @param lacking what the only missing one would be rebuilt from, and is not here either */
+function incomplete(
+  { site, sequence, volumes, parity }: Manifest,
+  numbers: readonly number[],
+  lacking: readonly string[],
+): AirlockError {
+  const missing = numbers.map((number) => volumes[number - 1]?.name ?? '');
+  const rebuild =
+    parity === undefined
+      ? ''
+      : lacking.length > 0
+        ? ` To rebuild it, ${lacking.join(', ')} would be needed, too.`
+        : ` ${parity.name} makes up for one of them, not for more.`;
   return new AirlockError(
     'bundle.incomplete',
-    `Bundle ${sequence} has ${volumes.length} volumes, and ${missing.join(', ')} ${missing.length === 1 ? 'is' : 'are'} missing here, or cut short. Name the folders of all its media at once; if a medium is lost or damaged, write it again with "airlock export --site ${site} --resume --to DIR".`,
+    `Bundle ${sequence} has ${volumes.length} volumes, and ${missing.join(', ')} ${missing.length === 1 ? 'is' : 'are'} missing here, or cut short.${rebuild} Name the folders of all its media at once; if a medium is lost or damaged, write it again with "airlock export --site ${site} --resume --to DIR".`,
     { details: { missing, sequence } },
   );
 }

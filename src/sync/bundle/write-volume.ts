@@ -3,7 +3,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Writable } from 'node:stream';
-import { pack } from 'tar-stream';
+import { type EntryHeader, pack } from 'tar-stream';
 import type { BlobReader, Digest } from '../../repo/blobs/blob-store.ts';
 import type { LaidEntry, LaidVolume } from './layout.ts';
 import { PiecePool } from './piece-pool.ts';
@@ -72,7 +72,7 @@ async function fill({ open, tar, pool }: Filling, entries: readonly LaidEntry[],
         settle = (error) => (error == null ? resolve() : reject(error));
       });
       done.catch(() => undefined);
-      const entry = tar.entry({ name, size, mode: 0o444, mtime, type: 'file' }, settle);
+      const entry = tar.entry(headerOf({ entry: name, length: size }, mtime), settle);
       entry.on('error', settle); // also where the tar was destroyed: nobody else listens
       for await (const piece of pool.read(blob, { start: from, end: from + size })) await put(entry, piece);
       entry.end();
@@ -82,6 +82,11 @@ async function fill({ open, tar, pool }: Filling, entries: readonly LaidEntry[],
     }
   }
   tar.finalize();
+}
+
+/** What stands in the header of an entry. */
+export function headerOf({ entry, length }: Pick<LaidEntry, 'entry' | 'length'>, mtime: Date): EntryHeader {
+  return { name: entry, size: length, mode: 0o444, mtime, type: 'file' };
 }
 
 /** Waits until the other side has taken it, or has gone. */

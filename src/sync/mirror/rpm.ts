@@ -4,6 +4,8 @@
  *   repomd.xml (conditional) → its signature → the metadata that it names → the packages that are not here
  *     → all of them here? → one revision, published at once
  *
+ * With the policy `on-demand`, packages come when somebody asks for them (rpm/on-demand.ts, proxy/on-demand.ts).
+ *
  * Where the rule means all packages, the vendor's metadata is passed on byte for byte, so the vendor's signature stays valid.
  * Where it leaves some out, metadata is written anew and signed with our key. What went wrong leaves what is published as it
  * is; packages that came stay stored, so that the next run fetches the others only.
@@ -11,6 +13,7 @@
 import { AirlockError, isAirlockError } from '../../errors.ts';
 import type { ForeignPackage } from '../../repo/formats/repodata/read-primary.ts';
 import { CARRIED_KINDS } from '../../repo/packages/carried.ts';
+import { lacking } from '../../repo/packages/lacking.ts';
 import { isVerbatim, REPOMD } from '../../repo/packages/prepare-change.ts';
 import { abandon } from '../../repo/staging.ts';
 import type { Upstream } from '../../repo/upstream/upstream.ts';
@@ -19,12 +22,12 @@ import { choosePackages, isFiltering } from './rpm/choose-packages.ts';
 import { Fetcher } from './rpm/fetch.ts';
 import { type Front, loadFront } from './rpm/front.ts';
 import { bringMetadata, readPackages, requireSamePackages, unusable } from './rpm/metadata.ts';
-import { publish } from './rpm/publish.ts';
+import { hasFetchedCopies, mayWait } from './rpm/on-demand.ts';
+import { type Content, publish } from './rpm/publish.ts';
 import { isWhole, type Published, readPublished } from './rpm/published.ts';
 import { findRoots, type Roots } from './rpm/roots.ts';
 import { type Run, sitePath } from './rpm/run.ts';
 import { keysId, type MirrorState, readState, ruleId } from './rpm/state.ts';
-import type { ReadyPackage } from './rpm/verify-package.ts';
 import { failureOf, type MirrorSite, type RuleReport } from './rule.ts';
 
 export interface RpmRule {
@@ -33,6 +36,8 @@ export interface RpmRule {
   /** Ours. */
   readonly repository: string;
   readonly policy: 'immediate' | 'on-demand';
+  /** Bring all packages now, whatever the policy says: for those who cannot ask for them. Default: false. */
+  readonly complete?: boolean;
   /** So many newest versions of each name and architecture, and what they require; undefined: all. */
   readonly newest?: number | undefined;
   /** Patterns of package names: `128T-*`. None included: all. */
@@ -59,7 +64,6 @@ export interface RpmSite extends MirrorSite {
  */
 export async function mirrorRpm(site: RpmSite, rule: RpmRule): Promise<RuleReport> {
   const run: Run = { site, rule, fetcher: new Fetcher(site), leases: new Set(), warnings: [], failures: [] };
-  if (rule.policy === 'on-demand') run.warnings.push(ALL_AT_ONCE);
   let changes = NOTHING;
   try {
     changes = await sync(run, site);
@@ -71,11 +75,10 @@ export async function mirrorRpm(site: RpmSite, rule: RpmRule): Promise<RuleRepor
   }
   const { warnings, failures, fetcher } = run;
   const { requests, bytes } = fetcher;
-  return { rule: `rpm ${rule.path || '.'}`, ...changes, failures, warnings, bytes, requests };
+  const waiting = await lacking(site.ingest.catalog, rule.repository);
+  const more = waiting === 0 ? {} : { waiting };
+  return { rule: `rpm ${rule.path || '.'}`, ...changes, ...more, failures, warnings, bytes, requests };
 }
-
-const ALL_AT_ONCE =
-  'policy "on-demand" is treated as "immediate": all packages that the rule means are fetched now. To fetch fewer, use "newest", "include" or "exclude"';
 
 interface Changes {
   readonly added: readonly string[];
@@ -127,6 +130,8 @@ async function isCurrent({ site, rule }: Run, state: MirrorState | undefined): P
   if (state === undefined || state.rule !== ruleId(rule) || state.keys !== keysId(site.ingest.keys)) return false;
   const { catalog } = site.ingest;
   if ((await catalog.repository(rule.repository))?.published !== state.revision) return false;
+  if (rule.complete === true && (await lacking(catalog, rule.repository)) > 0) return false;
+  if (rule.policy === 'on-demand' && (await hasFetchedCopies(catalog, rule.repository))) return false;
   return await isWhole(catalog, rule.repository);
 }
 
@@ -150,20 +155,21 @@ async function bring(run: Run, { roots }: Roots, front: Front, state: MirrorStat
   };
   const published = await readPublished(catalog, question);
   requireSense(run, published, { listed, chosen, isFiltered });
-  const packages = await bringPackages(run, {
+  const { ready: packages, waiting } = await bringPackages(run, {
     roots: places,
     packages: chosen,
     published,
     isVouchedFor: front.verification.status === 'signature',
     isRecorded: isFiltered,
+    mayWait: mayWait(run, front, chosen),
   });
-  const changes = changesOf(run, published, packages, isFiltered);
+  const changes = changesOf(run, published, { packages, waiting }, isFiltered);
   if (site.dryRun) return changes;
   if (run.failures.length > 0) {
     run.warnings.push(incomplete(run));
     return NOTHING;
   }
-  await publish(run, { front, files, packages }, published, () => readPublished(catalog, question));
+  await publish(run, { front, files, packages, waiting }, published, () => readPublished(catalog, question));
   return changes;
 }
 
@@ -193,7 +199,9 @@ interface Chosen {
 
 /** @throws upstream.unusable for a repository without packages in the place of one that had some; repository.mirrored */
 function requireSense({ rule }: Run, { entries, foreign }: Published, { listed, chosen, isFiltered }: Chosen): void {
-  const had = [...entries.values()].some(({ artifact }) => artifact.kind === 'rpm');
+  const had = [...entries.values()].some(
+    ({ artifact: { kind, facts } }) => kind === 'rpm' || Number(facts.lacks ?? 0) > 0,
+  );
   if (had && chosen.length === 0) {
     const what = listed.length === 0 ? 'it lists no packages any more' : 'the rule chooses none of its packages';
     throw new AirlockError(
@@ -211,7 +219,7 @@ function requireSense({ rule }: Run, { entries, foreign }: Published, { listed, 
 function changesOf(
   { rule }: Run,
   { entries }: Published,
-  packages: readonly ReadyPackage[],
+  { packages, waiting }: Pick<Content, 'packages' | 'waiting'>,
   isFiltered: boolean,
 ): Changes {
   const paths = new Map(
@@ -219,7 +227,8 @@ function changesOf(
   );
   const ours = (path: string) => `${rule.repository}/${path}`;
   const added = [...paths].filter(([path, digest]) => entries.get(path)?.artifact.digest !== digest);
-  const removed = [...entries.values()].filter(({ path, artifact }) => artifact.kind === 'rpm' && !paths.has(path));
+  const listed = new Set([...paths.keys(), ...waiting.map(({ place }) => place.path)]);
+  const removed = [...entries.values()].filter(({ path, artifact }) => artifact.kind === 'rpm' && !listed.has(path));
   return { added: added.map(([path]) => ours(path)), removed: removed.map(({ path }) => ours(path)) };
 }
 

@@ -74,6 +74,8 @@ export interface RuleReport {
   readonly added: readonly string[];
   /** Paths in our repositories that were taken out because of what is to be kept. */
   readonly removed: readonly string[];
+  /** Files that are listed and not here: they come when somebody asks for them. */
+  readonly waiting?: number;
   readonly failures: readonly MirrorFailure[];
   readonly warnings: readonly string[];
   /** Of bodies that were read. */

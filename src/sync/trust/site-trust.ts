@@ -6,11 +6,8 @@
  * DATA/keys/trusted/{timestamp,snapshot,targets,site}.json   of the newest bundle that landed
  * DATA/keys/trusted/revocations.json               the newest list that was seen
  * DATA/keys/trusted/state.json                     the site's name, and the time that is known to have passed
- * DATA/keys/trusted/landed.json                    the newest bundle that landed: the high-water mark
+ * DATA/keys/trusted/landed.json                    the newest bundle that landed (high-water-mark.ts)
  * ```
- *
- * The mark also stands in the catalog, written with the transaction that publishes a bundle, and in the file after it. A
- * file that is behind is healed; a catalog that is behind was restored, and nothing lands in it.
  */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -23,6 +20,7 @@ import { ProcessLock } from '../../repo/blobs/process-lock.ts';
 import type { Catalog, CatalogTransaction } from '../../repo/catalog/catalog.ts';
 import { readSmallFile } from '../../repo/ingest/medium.ts';
 import { raisedFloor, timeNow } from './floor.ts';
+import { HighWaterMark, type Mark, trustDir } from './high-water-mark.ts';
 import { type Document, parseMetadata, requireSigned, sha256, signersOf } from './metadata.ts';
 import { NO_REVOCATIONS, parseRevocations, REVOCATIONS, type Revocations } from './revocations.ts';
 import { siteName } from './site-name.ts';
@@ -33,24 +31,6 @@ const stateSchema = z.object({
   site: z.string().nullable(),
   floor: z.iso.datetime().nullable(),
 });
-
-const markSchema = z.object({
-  format: z.literal(1),
-  /** Of landings here; what tells an older mark from a newer one. */
-  count: z.number().int().positive(),
-  site: z.string(),
-  sequence: z.number().int().positive(),
-  /** SHA-256 of the manifest, hexadecimal. */
-  manifest: z.string(),
-  /** Ids of the keys that sign for the site: another set means that they were rotated. */
-  keys: z.array(z.string()),
-  /** Published revisions after it. */
-  revisions: z.record(z.string(), z.number().int()),
-  at: z.iso.datetime(),
-});
-
-/** The newest bundle that landed. */
-export type Mark = z.infer<typeof markSchema>;
 
 export interface SiteTrustOptions {
   readonly dataDir: string;
@@ -68,16 +48,14 @@ export interface TrustFacts {
   readonly revocations: number;
 }
 
-const MARK = 'bundles.landed';
-
 export class SiteTrust {
   readonly #dir: string;
-  readonly #catalog: Catalog;
+  readonly #mark: HighWaterMark;
   readonly #clock: () => Date;
 
   constructor({ dataDir, catalog, now }: SiteTrustOptions) {
-    this.#dir = path.join(dataDir, 'keys', 'trusted');
-    this.#catalog = catalog;
+    this.#dir = trustDir(dataDir);
+    this.#mark = new HighWaterMark({ dataDir, catalog });
     this.#clock = now;
   }
 
@@ -94,7 +72,7 @@ export class SiteTrust {
     requireSigned(root.metadata, signersOf(root.signed, 'root'), 'The root file');
     const state = await this.#state();
     if (options.site !== undefined) siteName(options.site);
-    const landed = await this.#markFile();
+    const landed = await this.#mark.inFile();
     if (options.site !== undefined && landed !== undefined && landed.site !== options.site) {
       throw new AirlockError(
         'usage.invalid',
@@ -111,7 +89,7 @@ export class SiteTrust {
     const created = createdAt(root.signed.unrecognizedFields);
     const floor = created === undefined ? state.floor : raise(state.floor, created);
     await this.#writeState({ ...state, site: options.site ?? state.site, floor });
-    if (options.restored === true && landed !== undefined) await this.#catalog.setMeta(MARK, JSON.stringify(landed));
+    if (options.restored === true) await this.#mark.acceptRestored();
     return await this.facts();
   }
 
@@ -160,20 +138,9 @@ export class SiteTrust {
     await writeFileDurably(path.join(this.#dir, REVOCATIONS), bytes);
   }
 
-  /**
-   * The high-water mark, healed where a process died between its two places.
-   * @throws trust.locked if the catalog is older than the mark in the file
-   */
+  /** The high-water mark. @throws trust.locked if the catalog is older than the mark in the file */
   async mark(): Promise<Mark | undefined> {
-    const [inFile, inCatalog] = [await this.#markFile(), await this.#markInCatalog()];
-    if (inFile === undefined || (inCatalog !== undefined && inCatalog.count > inFile.count)) {
-      if (inCatalog !== undefined) await this.#writeMark(inCatalog);
-      return inCatalog;
-    }
-    if (inCatalog?.count === inFile.count) return inFile;
-    if (!(await this.#hasAll(inFile))) throw locked(inFile, inCatalog);
-    await this.#catalog.setMeta(MARK, JSON.stringify(inFile)); // the catalog was made anew from its revisions
-    return inFile;
+    return await this.#mark.read();
   }
 
   /**
@@ -222,7 +189,7 @@ export class SiteTrust {
 
   /** In the transaction that publishes a bundle. */
   async recordLanding(tx: CatalogTransaction, mark: Mark): Promise<void> {
-    await tx.setMeta(MARK, JSON.stringify(mark));
+    await this.#mark.record(tx, mark);
   }
 
   /** After that transaction: what was verified is what is known from now on. @param created when the bundle was signed */
@@ -233,30 +200,7 @@ export class SiteTrust {
     }
     const state = await this.#state();
     await this.#writeState({ ...state, site: mark.site, floor: raise(state.floor, created) });
-    await this.#writeMark(mark);
-  }
-
-  /** True if the catalog has every revision that there was when the mark was made. */
-  async #hasAll(mark: Mark): Promise<boolean> {
-    for (const [name, revision] of Object.entries(mark.revisions)) {
-      if (((await this.#catalog.repository(name))?.published ?? 0) < revision) return false;
-    }
-    return true;
-  }
-
-  async #markInCatalog(): Promise<Mark | undefined> {
-    const text = await this.#catalog.meta(MARK);
-    return text === undefined ? undefined : parseMark(text, 'the catalog');
-  }
-
-  async #markFile(): Promise<Mark | undefined> {
-    const bytes = await this.#read('landed', limits.trust.targetsBytes);
-    return bytes === undefined ? undefined : parseMark(bytes.toString('utf8'), this.#file('landed'));
-  }
-
-  async #writeMark(mark: Mark): Promise<void> {
-    await makeDirectory(this.#dir);
-    await writeFileDurably(this.#file('landed'), `${JSON.stringify(mark, undefined, 1)}\n`);
+    await this.#mark.write(mark);
   }
 
   async #state(): Promise<z.infer<typeof stateSchema>> {
@@ -305,22 +249,6 @@ function requireNotOlder(known: Document<'root'>, given: Document<'root'>, dir: 
   );
 }
 
-function parseMark(text: string, where: string): Mark {
-  try {
-    return markSchema.parse(JSON.parse(text));
-  } catch (cause) {
-    throw damaged(`The mark of the newest bundle in ${where}`, cause);
-  }
-}
-
 function damaged(what: string, cause: unknown): AirlockError {
   return new AirlockError('trust.invalid', `${what} is damaged. Restore DATA/keys/trusted from a backup.`, { cause });
-}
-
-function locked(inFile: Mark, inCatalog: Mark | undefined): AirlockError {
-  return new AirlockError(
-    'trust.locked',
-    `Bundle ${inFile.sequence} has landed here, and the catalog knows ${inCatalog === undefined ? 'of none' : `only of ${inCatalog.sequence}`}: it was restored from a backup. Nothing is imported into it. Restore a newer backup; or, if there is none, run "airlock trust add ROOT.json --restored", import that bundle again or a newer one, and send a receipt.`,
-    { details: { landed: inFile.sequence, catalog: inCatalog?.sequence ?? null } },
-  );
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { needs } from '../../support/needs.ts';
 import { tempDir } from '../../support/temp-dir.ts';
@@ -11,7 +11,7 @@ import { TestRepository, testBytes } from './support.ts';
 const run = promisify(execFile);
 const bytes = testBytes(12_000_000);
 
-async function start(t: Parameters<typeof tempDir>[0]): Promise<{ url: string; dir: string; file: string }> {
+async function start(t: TestContext): Promise<{ url: string; dir: string; file: string }> {
   const repository = await TestRepository.make(t);
   await repository.put('images/6.3/x.iso', bytes, { kind: 'image' });
   const server = await repository.serve(t);

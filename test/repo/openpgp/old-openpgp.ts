@@ -65,8 +65,14 @@ export function armoredKey(certificate: Uint8Array): string {
   return openpgp.armor(openpgp.enums.armor.publicKey, certificate, undefined, undefined, undefined, true);
 }
 
-function version4(key: Pick<OldKey, 'algorithm' | 'keyId' | 'privateKey'>, data: Buffer, type: number): Buffer {
-  const subpackets = Buffer.concat([Buffer.of(5, 2), uint32(CREATED)]);
+/** A version 4 signature packet. @param created the field with its time, four bytes long if it is as it should be */
+export function version4(
+  key: Pick<OldKey, 'algorithm' | 'keyId' | 'privateKey'>,
+  data: Uint8Array,
+  type: number,
+  created: Uint8Array = uint32(CREATED),
+): Buffer {
+  const subpackets = Buffer.concat([Buffer.of(created.length + 1, 2), created]);
   const hashed = Buffer.concat([Buffer.of(4, type, key.algorithm, 8, 0, subpackets.length), subpackets]);
   const toHash = Buffer.concat([data, hashed, Buffer.of(4, 0xff), uint32(hashed.length)]);
   const unhashed = Buffer.concat([Buffer.of(0, 10, 9, 16), key.keyId]);

@@ -28,6 +28,7 @@ import {
   selfSignature,
   sign,
 } from './library-keys.ts';
+import { makeOldKey, version4 } from './old-openpgp.ts';
 
 const TEXT = Buffer.from('ab'.repeat(32));
 const NOW = days(50);
@@ -91,6 +92,16 @@ describe('one signature', () => {
       await expectOutcome('bad', /did not sign these bytes/, keys, signature, flipped(TEXT, 0));
     });
   }
+
+  test('at a time that is none, really signed', async () => {
+    const key = makeOldKey('rsa');
+    const keys = await readVendorKeys(key.certificate, NOW);
+    const sign = (created?: Uint8Array) => armored(version4(key, TEXT, 0, created));
+    await expectOutcome('good', /^Good/, keys, sign());
+    const signature = sign(Buffer.alloc(9, 0xff));
+    const verdict = await verifyDetached({ signed: TEXT, signature, keys, now: NOW });
+    assert.deepEqual([verdict.outcome, verdict.signedAt], ['bad', undefined], verdict.message);
+  });
 
   test('over nothing', async () => {
     const key = await makeKey();

@@ -1,66 +1,10 @@
 /** Routers that install from a mirrored repository: dnf, with all checks on. */
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { readVendorKeys, type VendorKey } from '../../../src/repo/formats/openpgp/key-files.ts';
-import { PACKAGE_TOOLS, PackageVendor } from '../../media/package-iso.ts';
-import { Gnupg } from '../../repo/openpgp/gnupg.ts';
-import { rpmsign } from '../../repo/rpm/rpmsign.ts';
-import { airlock, startServer } from '../../support/cli.ts';
-import { DNF, Dnf } from '../../support/dnf.ts';
-import { needs } from '../../support/needs.ts';
-import { Repository, type Scene, scene } from './rpm-scene.ts';
-
-const TOOLS = needs(...PACKAGE_TOOLS, ...DNF);
-
-interface SignedScene extends Scene {
-  readonly repository: Repository;
-  readonly gpg: Gnupg;
-  readonly key: string;
-  /** Describes the repository, signs that, and puts it on the web server. */
-  release(): void;
-  /** Adds packages, signed by the vendor. */
-  build(...recipes: Parameters<PackageVendor['build']>[0]): void;
-}
-
-async function signedScene(t: TestContext): Promise<SignedScene> {
-  const gpg = new Gnupg();
-  const vendor = new PackageVendor();
-  t.after(() => {
-    gpg[Symbol.dispose]();
-    vendor[Symbol.dispose]();
-  });
-  const key = gpg.makeKey('mirrored', 'rsa2048');
-  const keys: VendorKey[] = await readVendorKeys(gpg.export(key), new Date());
-  const made = await scene(t, keys);
-  const repository = new Repository(path.join(made.dir, 'site'), '--no-database');
-  return {
-    ...made,
-    repository,
-    gpg,
-    key,
-    build(...recipes) {
-      const files = vendor.build(recipes, 'nobody');
-      rpmsign(gpg, key, files);
-      for (const file of files) copyFileSync(file, path.join(repository.dir, 'Packages', path.basename(file)));
-    },
-    release() {
-      repository.describe();
-      const signature = gpg.sign([key], repository.read('repodata/repomd.xml'), ['--armor']);
-      repository.write('repodata/repomd.xml.asc', signature);
-      repository.publish(made.origin);
-    },
-  };
-}
-
-async function router(t: TestContext, { data }: Scene): Promise<{ dnf: Dnf; url: string }> {
-  const server = await startServer(t, data);
-  const url = `${server.url}/repos/tools/`;
-  const repoFile = await (await fetch(`${url}tools.repo`)).text();
-  assert.match(repoFile, /repo_gpgcheck=1/);
-  return { dnf: await Dnf.with(t, repoFile), url };
-}
+import { test } from 'node:test';
+import { airlock } from '../../support/cli.ts';
+import { router, signedScene, TOOLS } from './signed-scene.ts';
 
 test('from the vendor’s own metadata, signed by the vendor, and from the next state of it', TOOLS, async (t) => {
   const made = await signedScene(t);

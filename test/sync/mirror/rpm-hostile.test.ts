@@ -3,10 +3,29 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
+import { readVendorKeys } from '../../../src/repo/formats/openpgp/key-files.ts';
+import { armoredSignature } from '../../repo/openpgp/library-keys.ts';
+import { makeOldKey, version4 } from '../../repo/openpgp/old-openpgp.ts';
 import { needs } from '../../support/needs.ts';
 import { Repository, type Scene, scene } from './rpm-scene.ts';
 
 const TOOLS = needs('createrepo_c');
+
+test('a signature over repomd.xml at a time that is none', TOOLS, async (t) => {
+  const key = makeOldKey('rsa');
+  const made = await scene(t, await readVendorKeys(key.certificate, new Date()));
+  const repository = new Repository(path.join(made.dir, 'site'), '--no-database');
+  repository.add({ name: 'alpha', version: '1.0' });
+  repository.describe();
+  const signature = version4(key, repository.read('repodata/repomd.xml'), 0, Buffer.alloc(9, 0xff));
+  repository.write('repodata/repomd.xml.asc', armoredSignature(signature));
+  repository.publish(made.origin);
+  const { failures } = await made.sync();
+  assert.deepEqual(
+    failures.map(({ code }) => code),
+    ['signature.bad'],
+  );
+});
 
 /** A scene in which a good state is published, and the repository of which it is one. */
 async function published(t: Parameters<typeof scene>[0]): Promise<Scene & { repository: Repository }> {

@@ -87,6 +87,10 @@ export class Repository {
     writeFileSync(path.join(this.dir, name), bytes);
   }
 
+  remove(name: string): void {
+    rmSync(path.join(this.dir, name));
+  }
+
   files(): string[] {
     const found = readdirSync(this.dir, { recursive: true, withFileTypes: true });
     return found

@@ -2,10 +2,10 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
+import { syncUpstream } from '../../../src/app/sync.ts';
 import { type App, openApp } from '../../../src/app.ts';
 import { type Progress, silent } from '../../../src/repo/progress.ts';
 import type { SyncReport } from '../../../src/sync/mirror/mirror.ts';
-import { syncUpstream } from '../../../src/sync-app.ts';
 import { makeSigner, type VendorSigner } from '../../media/vendor-site.ts';
 import { digestOf } from '../../repo/http/support.ts';
 import { type Held, Origin } from '../../support/origin.ts';

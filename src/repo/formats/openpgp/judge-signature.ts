@@ -39,6 +39,7 @@ export interface SignatureVerdict {
   readonly subkeyFingerprint?: string;
   /** Of the pinned key, the primary one; vouched for by the key itself. Text from outside. */
   readonly userId?: string;
+  /** Absent where the signature states none that is possible. */
   readonly signedAt?: Date;
   /** `SHA256`, `SHA512`. */
   readonly hash?: string;
@@ -198,8 +199,13 @@ function factsOf(packet: SignaturePacket): Facts {
     keyId: /^0*$/.test(keyId) ? null : keyId,
     fingerprint: issuerFingerprint(packet),
     hash: hashName(packet.hashAlgorithm),
-    ...(packet.created === null ? {} : { signedAt: packet.created }),
+    ...(isTime(packet.created) ? { signedAt: packet.created } : {}),
   };
+}
+
+/** A field that is longer than it should be gives a time that is none. */
+function isTime(date: Date | null): date is Date {
+  return date !== null && !Number.isNaN(date.getTime());
 }
 
 function issuerFingerprint({ issuerFingerprint: bytes }: SignaturePacket): string | null {

@@ -27,23 +27,46 @@ export interface PackagesTask extends VerifyOptions {
   readonly roots: readonly Root[];
   readonly packages: readonly ForeignPackage[];
   readonly published: Published;
+  /** Of a package that is not here: it need not come now. */
+  readonly mayWait: (listed: ForeignPackage) => boolean;
 }
 
-/** @returns those that are here now; what failed stands in `run.failures`. @throws space.insufficient, interrupted, storage.* */
-export async function bringPackages(run: Run, task: PackagesTask): Promise<ReadyPackage[]> {
+interface BroughtPackages {
+  readonly ready: readonly ReadyPackage[];
+  readonly waiting: readonly ForeignPackage[];
+}
+
+/**
+ * @returns those that are here now, and those that wait; what failed stands in `run.failures`
+ * @throws space.insufficient, interrupted, storage.*
+ */
+export async function bringPackages(run: Run, task: PackagesTask): Promise<BroughtPackages> {
   const ready: ReadyPackage[] = [];
-  const missing: ForeignPackage[] = [];
+  const unknown: ForeignPackage[] = [];
   for (const listed of task.packages) {
     const known = task.published.packageOf(listed);
-    if (known === undefined) missing.push(listed);
+    if (known === undefined) unknown.push(listed);
     else ready.push({ listed, ...known });
   }
+  const present = await leaseAll(run, unknown);
+  const isStored = ({ checksum }: ForeignPackage) => present.has(digestFor(checksum) ?? checksum.value);
+  const waiting = unknown.filter((listed) => !isStored(listed) && task.mayWait(listed));
+  const waits = new Set(waiting);
+  const missing = unknown.filter((listed) => !waits.has(listed));
+  return { ready: [...ready, ...(await bringMissing(run, task, { missing, present }))], waiting };
+}
+
+async function bringMissing(
+  run: Run,
+  task: PackagesTask,
+  { missing, present }: { missing: readonly ForeignPackage[]; present: ReadonlyMap<string, BlobStat> },
+): Promise<ReadyPackage[]> {
   const { site } = run;
-  const present = await leaseAll(run, missing);
+  const ready: ReadyPackage[] = [];
   const toFetch = missing.filter(({ checksum }) => !present.has(digestFor(checksum) ?? checksum.value));
   const bytes = toFetch.reduce((sum, { size }) => sum + size, 0);
   await site.announce?.({ files: toFetch.length, bytes });
-  if (site.dryRun) return [...ready, ...missing.map((listed) => forecast(listed))];
+  if (site.dryRun) return missing.map((listed) => forecast(listed));
   if (missing.length > 0) site.progress.start(run.rule.repository, bytes);
   try {
     const batch = new Batch(run);

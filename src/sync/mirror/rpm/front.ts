@@ -125,7 +125,7 @@ async function loadSignature(
     ...(keyId === null ? {} : { keyId }),
     ...(fingerprint === null ? {} : { fingerprint }),
     ...(userId === undefined ? {} : { userId }),
-    ...(signedAt === undefined ? {} : { signedAt: signedAt.toISOString() }),
+    ...(signedAt === undefined || Number.isNaN(signedAt.getTime()) ? {} : { signedAt: signedAt.toISOString() }),
   };
   return { signature, verification: { status: 'signature', checks: [check] } };
 }

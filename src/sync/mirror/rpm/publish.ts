@@ -7,6 +7,7 @@ import type { Artifact, Json, Verification } from '../../../repo/catalog/artifac
 import type { CatalogTransaction, Entry, Put } from '../../../repo/catalog/catalog.ts';
 import { untilSettled } from '../../../repo/catalog/until-settled.ts';
 import { armoredKey } from '../../../repo/formats/openpgp/vendor-keys.ts';
+import type { ForeignPackage } from '../../../repo/formats/repodata/read-primary.ts';
 import { REPOSITORY_KEY_PATH } from '../../../repo/formats/repodata/repo-file.ts';
 import { CARRIED_KINDS, carriedFacts, carriedPath } from '../../../repo/packages/carried.ts';
 import {
@@ -20,6 +21,7 @@ import { abandon, type Leases, storeBytes } from '../../../repo/staging.ts';
 import { isFiltering } from './choose-packages.ts';
 import type { Front } from './front.ts';
 import type { MetadataFile } from './metadata.ts';
+import { settledCopies } from './on-demand.ts';
 import { sourceOf } from './package-facts.ts';
 import type { Published } from './published.ts';
 import type { Run } from './run.ts';
@@ -31,6 +33,8 @@ export interface Content {
   readonly front: Front;
   readonly files: readonly MetadataFile[];
   readonly packages: readonly ReadyPackage[];
+  /** Those that are listed, and not here. */
+  readonly waiting: readonly ForeignPackage[];
 }
 
 /** A revision that can be published in a transaction. */
@@ -58,8 +62,10 @@ export async function publish(
       const change = isFiltering(rule)
         ? await prepareFiltered(run, content, leases)
         : await prepareVerbatim(run, content, published, leases);
+      const settled = await settledCopies(catalog, rule.repository, content.waiting);
       await catalog.transaction(async (tx) => {
         const revision = await change(tx);
+        for (const path of settled) await tx.dropPulled(path);
         await writeState(tx, rule.repository, stateOf(run, content.front, revision));
         for (const digest of leases) await tx.release(digest);
       });
@@ -94,7 +100,7 @@ async function prepareVerbatim(run: Run, content: Content, published: Published,
   const { rule, site } = run;
   const files = new VerbatimFiles(run, leases);
   for (const { place, stat } of content.files) files.add(place.path, stat, vouchedFor(content.front));
-  await addFront(run, files, content.front, published);
+  await addFront(run, files, content, published);
   const puts = new Map(files.puts.map((put) => [put.path, put]));
   for (const { listed, artifact } of content.packages)
     puts.set(listed.place.path, { path: listed.place.path, artifact, replace: true });
@@ -187,9 +193,14 @@ const MADE_HERE: Verification = {
 };
 
 /** Where the vendor has not signed, we do: routers ask for a signature, and it says that this is what was mirrored here. */
-async function addFront({ site }: Run, files: VerbatimFiles, front: Front, published: Published): Promise<void> {
+async function addFront(
+  { site }: Run,
+  files: VerbatimFiles,
+  { front, waiting }: Content,
+  published: Published,
+): Promise<void> {
   const { ingest } = site;
-  const facts: RepomdFacts = { files: [], verbatim: true };
+  const facts: RepomdFacts = { files: [], verbatim: true, ...(waiting.length === 0 ? {} : { lacks: waiting.length }) };
   await files.store(REPOMD, front.bytes, front.verification, { ...facts });
   const key = await ingest.repositoryKey();
   await files.store(REPOSITORY_KEY_PATH, Buffer.from(key.publicKey), MADE_HERE);

@@ -1,0 +1,104 @@
+/**
+ * How pull-through is put together from the configuration: which sources there are, and what they need.
+ */
+import type { App } from '../app.ts';
+import { sitePath } from '../config/mirror.ts';
+import type { Config } from '../config.ts';
+import type { OnDemandPlace, OnDemandPlaces } from '../proxy/on-demand.ts';
+import type { RunningProxy, SiteOptions } from '../proxy/open-proxy.ts';
+import { DEFAULT_RULES, type ProxyRules } from '../proxy/rules.ts';
+import type { VendorKey } from '../repo/formats/openpgp/key-files.ts';
+import type { Logger } from '../repo/http/logger.ts';
+import type { TrustedBlobs } from '../repo/trusted-blobs.ts';
+import { configuredKeys } from './upstream-keys.ts';
+import { certificates, upstreamSite } from './upstream-sites.ts';
+
+/** What stands in the configuration of sources; commands may put something else in its place. */
+export type SourceConfig = Pick<
+  Config,
+  | 'cache'
+  | 'conductors'
+  | 'peer'
+  | 'ca'
+  | 'clientCertificate'
+  | 'clientKey'
+  | 'sourceType'
+  | 'offlineMode'
+  | 'requireVerified'
+  | 'upstreams'
+  | 'maxBandwidth'
+  | 'maxClientBandwidth'
+  | 'download'
+>;
+
+/**
+ * @returns undefined where no source is named at all
+ * @throws config.invalid if a secret or a certificate cannot be read. The caller closes what it gets.
+ */
+export async function openProxyOf(
+  app: App,
+  config: SourceConfig,
+  { logger, trusted }: { readonly logger: Logger; readonly trusted: TrustedBlobs },
+): Promise<RunningProxy | undefined> {
+  const { conductors, peer, upstreams, offlineMode } = config;
+  if (conductors.length === 0 && peer === undefined && Object.keys(upstreams).length === 0) return undefined;
+  const { catalog, blobs, dataDir } = app;
+  const shown = await certificates(dataDir, config);
+  const near = (url: string) => ({ url, ...shown });
+  const sites: SiteOptions[] = [];
+  for (const [name, upstream] of Object.entries(upstreams)) sites.push(await upstreamSite(dataDir, name, upstream));
+  const keys = new Map<string, readonly VendorKey[]>();
+  for (const [name, upstream] of Object.entries(upstreams)) {
+    keys.set(name, await configuredKeys(dataDir, `upstreams.${name}.keys`, upstream.keys));
+  }
+  // Only here: a conductor without sources needs no HTTP client in memory.
+  const { openProxy } = await import('../proxy/open-proxy.ts');
+  return openProxy({
+    catalog,
+    blobs,
+    trusted,
+    logger,
+    sites,
+    conductors: conductors.map(near),
+    peer: peer === undefined ? undefined : near(peer),
+    sourceType: config.sourceType ?? (conductors.length > 0 ? 'prefer-conductor' : 'internet-only'),
+    offlineMode,
+    rules: rulesOf(config),
+    keys,
+    onDemand: onDemandPlaces(upstreams),
+  });
+}
+
+/** Where packages were left out, metadata is ours and all that it lists is here. */
+function onDemandPlaces(upstreams: Config['upstreams']): OnDemandPlaces {
+  const places = new Map<string, OnDemandPlace>();
+  for (const [upstream, { mirror }] of Object.entries(upstreams)) {
+    for (const rule of mirror) {
+      if (rule.kind !== 'rpm' || rule.policy !== 'on-demand') continue;
+      places.set(rule.repository, { upstream, path: sitePath(rule.path) });
+    }
+  }
+  return places;
+}
+
+function rulesOf({ cache, download, requireVerified, maxBandwidth, maxClientBandwidth }: SourceConfig): ProxyRules {
+  const { attempts, timeout, maxRetryDelay, abandoned } = download;
+  const { size = Number.POSITIVE_INFINITY, pinned, fresh, stale, missing } = cache;
+  return {
+    fresh,
+    stale,
+    missing,
+    retry: {
+      ...DEFAULT_RULES.retry,
+      attempts,
+      timeout,
+      maxDelay: Math.max(1000, maxRetryDelay),
+      abandonBelow: abandoned,
+    },
+    requireVerified,
+    bandwidth: maxBandwidth / 8,
+    clientBandwidth: maxClientBandwidth / 8,
+    cacheSize: size,
+    pinned,
+  };
+}
