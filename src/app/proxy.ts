@@ -31,17 +31,25 @@ export type SourceConfig = Pick<
   | 'download'
 >;
 
+export interface ProxySurroundings {
+  readonly logger: Logger;
+  readonly trusted: TrustedBlobs;
+  /** As in SourcesOptions. */
+  readonly followsPeer: boolean;
+}
+
 /**
- * @returns undefined where no source is named at all
+ * @returns undefined where nobody would be asked for anything
  * @throws config.invalid if a secret or a certificate cannot be read. The caller closes what it gets.
  */
 export async function openProxyOf(
   app: App,
   config: SourceConfig,
-  { logger, trusted }: { readonly logger: Logger; readonly trusted: TrustedBlobs },
+  { logger, trusted, followsPeer }: ProxySurroundings,
 ): Promise<RunningProxy | undefined> {
   const { conductors, peer, upstreams, offlineMode } = config;
-  if (conductors.length === 0 && peer === undefined && Object.keys(upstreams).length === 0) return undefined;
+  const asksPeer = peer !== undefined && !followsPeer;
+  if (conductors.length === 0 && !asksPeer && Object.keys(upstreams).length === 0) return undefined;
   const { catalog, blobs, dataDir } = app;
   const shown = await certificates(dataDir, config);
   const near = (url: string) => ({ url, ...shown });
@@ -61,6 +69,7 @@ export async function openProxyOf(
     sites,
     conductors: conductors.map(near),
     peer: peer === undefined ? undefined : near(peer),
+    followsPeer,
     sourceType: config.sourceType ?? (conductors.length > 0 ? 'prefer-conductor' : 'internet-only'),
     offlineMode,
     rules: rulesOf(config),

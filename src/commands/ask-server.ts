@@ -34,7 +34,7 @@ export async function askServer<T>(node: Node, base: string | undefined, path: s
   const why =
     status === 403
       ? `It refuses this client (403). ${body.trim()}`
-      : `The server at ${url.origin} fetches from nobody (${status} at ${url.pathname}).`;
+      : `The server at ${url.origin} fetches from nobody (${status} at ${url.pathname}). Name another one with --url URL.`;
   throw new AirlockError('upstream.failed', why);
 }
 

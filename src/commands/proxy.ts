@@ -122,7 +122,7 @@ async function withProxy(
   const { catalog, blobs, config } = app;
   const logger = pino({ level: 'error', base: null }, pino.destination(2));
   const trusted = new TrustedBlobs({ catalog, blobs });
-  const proxy = await openProxyOf(app, sourcesOf(config, flags), { logger, trusted });
+  const proxy = await openProxyOf(app, sourcesOf(config, flags), { logger, trusted, followsPeer: false });
   try {
     if (proxy !== undefined) return await work(proxy);
   } finally {

@@ -81,7 +81,7 @@ export async function serve(app: App, { listen, json, stop, sources, replica }: 
   const logger = pino({ level: config.log.level, base: null }, log);
   const beside: Beside = { app, logger, running, instance: randomBytes(8).toString('hex') };
   const trusted = new TrustedBlobs({ catalog, blobs, onEvent: (event) => logTrust(logger, event) });
-  const beyond = await openProxyOf(app, sources, { logger, trusted });
+  const beyond = await openProxyOf(app, sources, { logger, trusted, followsPeer: replica !== undefined });
   running.defer(() => beyond?.close());
   running.defer(() => trusted.close());
   const twin = await startTwin(beside, replica);

@@ -34,6 +34,8 @@ export interface ProxyOptions {
   readonly sites: readonly SiteOptions[];
   readonly conductors: readonly Pick<HttpUpstreamOptions, 'url' | 'ca' | 'identity'>[];
   readonly peer: Pick<HttpUpstreamOptions, 'url' | 'ca' | 'identity'> | undefined;
+  /** As in SourcesOptions. */
+  readonly followsPeer?: boolean;
   readonly sourceType: SourceType;
   readonly offlineMode: boolean;
   readonly rules: ProxyRules;
@@ -72,6 +74,7 @@ export function openProxy(options: ProxyOptions): RunningProxy {
   });
   const sources = new Sources({
     ...(options.peer === undefined ? {} : { peer: near('peer', options.peer) }),
+    followsPeer: options.followsPeer ?? false,
     conductors: options.conductors.map((at) => near('conductor', at)),
     internet: new Map(options.sites.map((site) => [site.name, far(site)])),
     sourceType,

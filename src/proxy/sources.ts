@@ -30,6 +30,11 @@ export interface Candidate {
 
 export interface SourcesOptions {
   readonly peer?: Source;
+  /**
+   * What the peer publishes is taken over, revision by revision: asking for it by path, too, would fetch it twice, and bring
+   * back what was just deleted. It is asked for what it has of the internet.
+   */
+  readonly followsPeer?: boolean;
   /** In order. */
   readonly conductors: readonly Source[];
   /** By the name under which they answer: `/upstreams/<name>/…`. */
@@ -69,10 +74,9 @@ export class Sources {
     return [...(peer === undefined ? [] : [peer]), ...this.#conductors, ...this.#internet.values()];
   }
 
-  /** Peer and conductors, without those that were left, unless there are no others. */
+  /** Who is asked for what repositories hold: peer and conductors, without those that were left, unless there are no others. */
   get neighbours(): readonly Source[] {
-    const { peer } = this.#options;
-    const all = [...(peer === undefined ? [] : [peer]), ...this.#conductors];
+    const all = this.#near('repos');
     const well = all.filter(({ health }) => !health.isLeft);
     return well.length > 0 ? well : all;
   }
@@ -83,10 +87,9 @@ export class Sources {
    * @param origin where the internet has it, as `upstreams/ssr/x`, if that is not what the key says
    */
   candidates(key: string, origin = key): Candidate[] {
-    const { peer } = this.#options;
     const path = key.split('/').map(encodeSegment).join('/');
-    const all = [...(peer === undefined ? [] : [peer]), ...this.#conductors].map((source) => ({ source, path }));
-    const [room, name = '', ...rest] = key.split('/');
+    const [room = '', name = '', ...rest] = key.split('/');
+    const all = this.#near(room).map((source) => ({ source, path }));
     if (room === LISTINGS) {
       const listed = all.filter(({ source }) => listingRoom(source) === name).map(({ source }) => source);
       return listed.map((source) => ({ source, path: `${rest.map(encodeSegment).join('/')}?format=json` }));
@@ -102,6 +105,12 @@ export class Sources {
     clearInterval(this.#probing);
     for (const { upstream } of [...this.#options.conductors, ...this.#options.internet.values()]) upstream.close();
     this.#options.peer?.upstream.close();
+  }
+
+  /** @param room first segment of what is asked for */
+  #near(room: string): readonly Source[] {
+    const { peer, followsPeer = false } = this.#options;
+    return [...(peer === undefined || (followsPeer && room === 'repos') ? [] : [peer]), ...this.#conductors];
   }
 
   /** offline-mode overrides the source type (vendor.md A4). */

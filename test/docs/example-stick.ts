@@ -25,6 +25,7 @@ export const IMAGES = [OLDER_PACKAGE_ISO, PACKAGE_ISO, IMAGE_ISO] as const;
 
 /** Everything that the vendor offers; a stick holds some of it. */
 export interface Vendor {
+  readonly fingerprint: string;
   /** Writes these images with their checksum and signature files, and the vendor's key. The folder is made if need be. */
   fill(dir: string, images: readonly (typeof IMAGES)[number][]): Promise<void>;
 }
@@ -38,6 +39,7 @@ export async function makeVendor(): Promise<Vendor> {
     [IMAGE_ISO]: imageIso('6.3.0-107.r1.el7'),
   };
   return {
+    fingerprint: signer.fingerprint,
     async fill(dir, names) {
       await mkdir(dir, { recursive: true });
       await writeFile(path.join(dir, KEY_FILE), signer.publicKey);
@@ -83,6 +85,12 @@ async function packageIso(version: string, release: string, signer: VendorSigner
 
 if (import.meta.main) {
   const [dir] = process.argv.slice(2);
-  if (dir === undefined) throw new Error('Name the folder: node test/docs/example-stick.ts DIR');
-  await (await makeVendor()).fill(dir, IMAGES);
+  if (dir === undefined) {
+    console.error('Name the folder: npm run --silent example-stick -- DIR');
+    process.exit(2);
+  }
+  const vendor = await makeVendor();
+  await vendor.fill(dir, IMAGES);
+  console.log(`Images in ${dir}:\n${IMAGES.map((name) => `  ${name}`).join('\n')}`);
+  console.log(`Signed with a new key, ${KEY_FILE}:\n  ${vendor.fingerprint}`);
 }

@@ -37,6 +37,24 @@ test('source type and offline mode say who is asked, and in which order', (t) =>
   assert.equal(kinds('prefer-conductor', false, 'upstreams/other/x').length, 3);
 });
 
+test('a peer that is followed is asked for nothing that its repositories hold', (t) => {
+  const followed = new Sources({
+    peer: sourceAt(nowhere, 'peer'),
+    followsPeer: true,
+    conductors: [],
+    internet: new Map([['ssr', sourceAt(nowhere, 'internet')]]),
+    sourceType: 'internet-only',
+    offlineMode: false,
+  });
+  t.after(() => followed.close());
+  assert.deepEqual(followed.candidates('repos/images/x'), []);
+  assert.deepEqual(followed.neighbours, []);
+  assert.deepEqual(
+    followed.candidates('upstreams/ssr/x').map(({ source }) => source.kind),
+    ['peer', 'internet'],
+  );
+});
+
 function fail(source: Source, times: number): void {
   for (let i = 0; i < times; i += 1) source.health.note(new Error('failed'));
 }

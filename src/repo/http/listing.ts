@@ -208,7 +208,7 @@ const HTML_FORMAT: Format = {
   mediaType: 'text/html',
   head: (title) => {
     const heading = escapeHtml(`Index of ${title}`);
-    return `<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="robots" content="noindex"><title>${heading}</title></head>\n<body><h1>${heading}</h1>\n<pre>Name    Last modified      Size</pre><hr>\n<pre><a href="../">../</a>\n`;
+    return `<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="robots" content="noindex"><title>${heading}</title></head>\n<body><h1>${heading}</h1>\n<pre>${columns('Name', 'Name', 'Last modified', 'Size')}</pre><hr>\n<pre><a href="../">../</a>\n`;
   },
   item: (item) => {
     if (item.type !== 'file') return htmlLine(`${item.name}/`, '-', '-');
@@ -220,8 +220,12 @@ const HTML_FORMAT: Format = {
 function htmlLine(name: string, date: string, size: string): string {
   const isFolder = name.endsWith('/');
   const href = isFolder ? `${encodeSegment(name.slice(0, -1))}/` : encodeSegment(name);
-  const gap = ' '.repeat(Math.max(3, 72 - name.length));
-  return `<a href="${escapeHtml(href)}">${escapeHtml(name)}</a>${gap}${date.padEnd(17)}  ${size}\n`;
+  return `${columns(name, `<a href="${escapeHtml(href)}">${escapeHtml(name)}</a>`, date, size)}\n`;
+}
+
+/** @param shown the name, as it stands in the page */
+function columns(name: string, shown: string, date: string, size: string): string {
+  return `${shown}${' '.repeat(Math.max(3, 72 - name.length))}${date.padEnd(17)}  ${size}`;
 }
 
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
