@@ -90,16 +90,18 @@ export class Replicator {
     const told = answer ?? this.#told;
     if (told === undefined) return { changes: [] };
     await this.#assertOther(context, told.state);
+    const keys = await differingKeys(context, told.state);
     const changes: ReplicatedChange[] = [];
-    for (const { name, revision, at } of [...told.state.repositories].sort(byKind)) {
-      if (!(await this.#isDue(context, told.state.node, { name, revision, at }))) continue;
+    for (const { name, kind, revision, at } of [...told.state.repositories].sort(byKind)) {
+      const maySettle = kind === 'rpm' && this.#hasNowOneKey(name, keys);
+      if (!maySettle && !(await this.#isDue(context, told.state.node, { name, revision, at }))) continue;
       throwIfAborted(options.signal);
       const change = await this.#replicate(context, name, options);
       if (change === undefined) continue;
       changes.push(change);
       onPublished(change);
     }
-    this.#keys = await differingKeys(context, told.state);
+    this.#keys = keys;
     this.#told = told; // only now: a round that failed asks for all of it again
     return { changes };
   }
@@ -114,6 +116,15 @@ export class Replicator {
       );
     }
     await renewNode(catalog); // one of the two began as a copy of the other
+  }
+
+  /**
+   * Whoever takes over the other's repository key signs anew. Whose signature stays (publish.ts) is then to be seen on this
+   * side, too, though nothing changed on the other one. After a start nobody knows what was before.
+   */
+  #hasNowOneKey(name: string, keys: Standing['keys']): boolean {
+    const differ = (known: Standing['keys']) => known.some(({ repository }) => repository === name);
+    return (this.#told === undefined || differ(this.#keys)) && !differ(keys);
   }
 
   async #isDue(
