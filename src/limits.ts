@@ -15,6 +15,8 @@ export const limits = {
   flushEvery: 128 * MiB,
   /** Bytes of a resumable writer that a killed process or a power cut may cost at most. */
   checkpointEvery: 64 * MiB,
+  /** Stored blobs are written down together: after so many bytes, or so many blobs. */
+  recordTogether: { bytes: 64 * MiB, blobs: 100 },
   /** How long to wait while other processes set up or clean up their folders of partial files. */
   partialLockWait: 30_000,
   /** Resumable partial files that nobody came back for. */
@@ -396,9 +398,6 @@ export const limits = {
     parityPiece: 4 * MiB,
     /** Folders that are looked into for bundles, and how deep. */
     folders: 1000,
-    /** Stored blobs are written down together: after so many bytes, or so many blobs. */
-    recordBytes: 64 * MiB,
-    recordBlobs: 100,
     /** Paths or digests that one message names. */
     named: 20,
   },

@@ -7,6 +7,7 @@ import { limits } from '../limits.ts';
 import type { ArtifactFacts, MemoryBody, OpenArtifact } from '../repo/artifact-source.ts';
 import type { Digest } from '../repo/blobs/blob-store.ts';
 import type { Catalog } from '../repo/catalog/catalog.ts';
+import { MemoryArtifact } from '../repo/memory-artifact.ts';
 import type { Counters } from './counters.ts';
 import type { Kept, KeptCopies } from './kept-copies.ts';
 import { headersOf, keptArtifact } from './told.ts';
@@ -115,7 +116,7 @@ export class HotCopies {
       copy.age = age;
       copy.headers = headersOf({ cache: 'HIT', status: 'hit', age: age * 1000 });
     }
-    return new HotArtifact(copy.facts, copy.headers, body);
+    return new MemoryArtifact(copy.facts, body, copy.headers);
   }
 
   /** As PublishedSource: hits of one moment share a look. */
@@ -128,25 +129,4 @@ export class HotCopies {
     this.#version = version;
     this.#copies.clear();
   }
-}
-
-/** Content in memory. Nothing is open, so nothing is closed. */
-class HotArtifact implements OpenArtifact {
-  readonly facts: ArtifactFacts;
-  readonly headers: readonly string[];
-  readonly body: MemoryBody;
-
-  constructor(facts: ArtifactFacts, headers: readonly string[], body: MemoryBody) {
-    this.facts = facts;
-    this.headers = headers;
-    this.body = body;
-  }
-
-  async readAt(into: Uint8Array, position: number): Promise<number> {
-    const part = this.body.bytes.subarray(position, position + into.byteLength);
-    into.set(part);
-    return part.length;
-  }
-
-  async close(): Promise<void> {}
 }

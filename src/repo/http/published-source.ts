@@ -1,15 +1,10 @@
 import NodeCache from 'node-cache';
 import { limits } from '../../limits.ts';
-import {
-  type ArtifactFacts,
-  type ArtifactSource,
-  etagOf,
-  type MemoryBody,
-  type OpenArtifact,
-} from '../artifact-source.ts';
+import { type ArtifactFacts, type ArtifactSource, etagOf, type OpenArtifact } from '../artifact-source.ts';
 import type { Digest } from '../blobs/blob-store.ts';
 import type { Artifact } from '../catalog/artifact.ts';
 import type { Catalog, Entry } from '../catalog/catalog.ts';
+import { MemoryArtifact } from '../memory-artifact.ts';
 import { isVersionPath } from '../policies/policy-name.ts';
 import type { TrustedBlobs } from '../trusted-blobs.ts';
 import type { MemoryCache } from './memory-cache.ts';
@@ -102,25 +97,6 @@ export class PublishedSource implements ArtifactSource {
     this.#version = version;
     this.#lookups.flushAll();
   }
-}
-
-/** Content in memory. Nothing is open, so nothing is closed. */
-class MemoryArtifact implements OpenArtifact {
-  readonly facts: ArtifactFacts;
-  readonly body: MemoryBody;
-
-  constructor(facts: ArtifactFacts, body: MemoryBody) {
-    this.facts = facts;
-    this.body = body;
-  }
-
-  async readAt(into: Uint8Array, position: number): Promise<number> {
-    const part = this.body.bytes.subarray(position, position + into.byteLength);
-    into.set(part);
-    return part.length;
-  }
-
-  async close(): Promise<void> {}
 }
 
 /** Named by its digest, as all metadata of a repository but repomd.xml. */

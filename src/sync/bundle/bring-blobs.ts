@@ -4,6 +4,7 @@
  */
 import { AirlockError, isAirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
+import { BlobRecords } from '../../repo/blob-records.ts';
 import type { BlobStat, BlobWriter, Digest } from '../../repo/blobs/blob-store.ts';
 import { digestOf } from '../../repo/blobs/digest-of.ts';
 import { readAhead } from '../../repo/blobs/read-ahead.ts';
@@ -62,7 +63,7 @@ export async function bringBlobs(
 ): Promise<void> {
   const bytes = carried.reduce((sum, blob) => sum + neededBytes(blob), 0);
   await requireSpace(stores.blobs, bytes);
-  const record = new Recorder(stores);
+  const record = new BlobRecords(stores);
   options.progress.start('import', bytes);
   try {
     for (const blob of carried) {
@@ -134,33 +135,6 @@ async function end({ catalog }: Stores, writer: BlobWriter, error: unknown): Pro
     text?.includes(writer.id) === true && isAirlockError(error, 'interrupted', 'source.lost', 'space.insufficient');
   if (isResumable) await writer.suspend().catch(() => undefined);
   await writer.cancel();
-}
-
-/** Writes down what is stored, several at a time. */
-class Recorder {
-  readonly #stores: Stores;
-  #waiting: BlobStat[] = [];
-  #bytes = 0;
-
-  constructor(stores: Stores) {
-    this.#stores = stores;
-  }
-
-  async add(stat: BlobStat): Promise<void> {
-    this.#bytes += stat.size;
-    const isMany = this.#waiting.push(stat) >= limits.bundle.recordBlobs || this.#bytes >= limits.bundle.recordBytes;
-    if (isMany) await this.flush();
-  }
-
-  async flush(): Promise<void> {
-    const stats = this.#waiting;
-    this.#waiting = [];
-    this.#bytes = 0;
-    if (stats.length === 0) return;
-    await this.#stores.catalog.transaction(async (tx) => {
-      for (const stat of stats) await tx.recordBlob(stat, null);
-    });
-  }
 }
 
 /** Slices are proven where they lie: their containers are here. */

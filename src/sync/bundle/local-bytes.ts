@@ -1,7 +1,7 @@
 /** Bytes on this machine that are read without waiting, line by line: what a medium or a network gives is copied first. */
-import { readSync } from 'node:fs';
 import { limits } from '../../limits.ts';
 import type { FilePlace } from '../../repo/blobs/blob-store.ts';
+import { readPart } from '../../repo/blobs/file-source.ts';
 
 export interface LocalBytes {
   readonly size: number;
@@ -21,20 +21,8 @@ export function localMemory(bytes: Buffer): LocalBytes {
 }
 
 /** The file stays the caller's, and open as long as this is used. */
-export function localFile({ fd, start }: FilePlace, size: number): LocalBytes {
-  return {
-    size,
-    read(into, position) {
-      const wanted = Math.max(0, Math.min(into.byteLength, size - position));
-      let done = 0;
-      while (done < wanted) {
-        const read = readSync(fd, into, done, wanted - done, start + position + done);
-        if (read === 0) break;
-        done += read;
-      }
-      return done;
-    },
-  };
+export function localFile(place: FilePlace, size: number): LocalBytes {
+  return { size, read: (into, position) => readPart(place, size, into, position) };
 }
 
 const WINDOW = 256 * 1024;

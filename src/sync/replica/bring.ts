@@ -5,6 +5,7 @@
  */
 import { AirlockError, isAirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
+import { BlobRecords } from '../../repo/blob-records.ts';
 import type { BlobStat, BlobWriter, Digest } from '../../repo/blobs/blob-store.ts';
 import { digestOf } from '../../repo/blobs/digest-of.ts';
 import { sliceReader, sliceStat } from '../../repo/blobs/slice-reader.ts';
@@ -79,7 +80,7 @@ async function fetchAll(
 ): Promise<Unavailable> {
   const broken = new AbortController();
   const signal = AbortSignal.any([options.signal, broken.signal]);
-  const record = new Records(stores);
+  const record = new BlobRecords(stores);
   const waiting = files.values();
   const unavailable = new Map<Digest, AirlockError>();
   const failures: unknown[] = [];
@@ -168,33 +169,6 @@ async function forgetPartial({ catalog }: Stores, { digest, size }: Wanted): Pro
 
 function partialKey(digest: Digest): string {
   return `replica.partial:${digest}`;
-}
-
-/** Writes down what is stored, several at a time. */
-class Records {
-  readonly #stores: Stores;
-  #waiting: BlobStat[] = [];
-  #bytes = 0;
-
-  constructor(stores: Stores) {
-    this.#stores = stores;
-  }
-
-  async add(stat: BlobStat): Promise<void> {
-    this.#bytes += stat.size;
-    const isMany = this.#waiting.push(stat) >= limits.bundle.recordBlobs || this.#bytes >= limits.bundle.recordBytes;
-    if (isMany) await this.flush();
-  }
-
-  async flush(): Promise<void> {
-    const stats = this.#waiting;
-    this.#waiting = [];
-    this.#bytes = 0;
-    if (stats.length === 0) return;
-    await this.#stores.catalog.transaction(async (tx) => {
-      for (const stat of stats) await tx.recordBlob(stat, null);
-    });
-  }
 }
 
 /**
