@@ -2,30 +2,12 @@
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { describe, type TestContext, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { makeCertificate } from '../support/certificates.ts';
 import { airlock, airlockJson } from '../support/cli.ts';
 import { needs } from '../support/needs.ts';
 import { tempDir } from '../support/temp-dir.ts';
-
-interface Refusal {
-  readonly error: { readonly code: string; readonly message: string };
-}
-
-/** The file, in a folder of its own. */
-async function configFile(t: TestContext, text: string): Promise<string> {
-  const file = path.join(await tempDir(t), 'airlock.yaml');
-  await writeFile(file, text);
-  return file;
-}
-
-async function assertRefused(file: string, message: RegExp, words: readonly string[] = []): Promise<string> {
-  const { code, json } = await airlockJson<Refusal>([...words, '--config', file, 'config', 'check']);
-  assert.equal(json.error.code, 'config.invalid');
-  assert.match(json.error.message, message);
-  assert.equal(code, 2);
-  return json.error.message;
-}
+import { assertRefused, configFile } from './config-scene.ts';
 
 describe('"config check" looks beyond the text', () => {
   test('secrets, files, certificates and keys, each with its line', async (t) => {

@@ -2,28 +2,10 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdir, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { describe, type TestContext, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { airlock, airlockJson } from '../support/cli.ts';
 import { tempDir } from '../support/temp-dir.ts';
-
-interface Refusal {
-  readonly error: { readonly code: string; readonly message: string };
-}
-
-/** The file, in a folder of its own. */
-async function configFile(t: TestContext, text: string): Promise<string> {
-  const file = path.join(await tempDir(t), 'airlock.yaml');
-  await writeFile(file, text);
-  return file;
-}
-
-async function assertRefused(file: string, message: RegExp, words: readonly string[] = []): Promise<string> {
-  const { code, json } = await airlockJson<Refusal>([...words, '--config', file, 'config', 'check']);
-  assert.equal(json.error.code, 'config.invalid');
-  assert.match(json.error.message, message);
-  assert.equal(code, 2);
-  return json.error.message;
-}
+import { assertRefused, configFile } from './config-scene.ts';
 
 describe('what a configuration may say', () => {
   test('sections and keys with nothing behind them have their defaults', async (t) => {

@@ -9,7 +9,7 @@ import { blobPath } from '../../src/repo/blobs/layout.ts';
 import { parseMedium } from '../../src/sync/bundle/medium-size.ts';
 import { KeyStore } from '../../src/sync/trust/key-store.ts';
 import { noise } from './delta/memory-blobs.ts';
-import { bundleIn, coded, flip, refusedWith, type Scene, scene, sendReceipt } from './scene.ts';
+import { bundleIn, coded, flip, refusedWith, type Scene, sceneWithOld, sendReceipt } from './scene.ts';
 
 const MIB = 2 ** 20;
 const OLD = noise(4 * MIB, 1);
@@ -23,16 +23,7 @@ const NEW = Buffer.concat([
 const [OLD_DIGEST, NEW_DIGEST] = [digestOfBytes(OLD), digestOfBytes(NEW)];
 
 /** The site holds the old one, and the station knows it. */
-async function withOld(t: TestContext): Promise<Scene> {
-  const made = await scene(t);
-  const { station, site, folder } = made;
-  await station.put('tools', 'old.bin', OLD);
-  await station.export(await folder('one'));
-  await site.import(await folder('one'));
-  await sendReceipt(site, station, await folder('back'));
-  await station.put('tools', 'new.bin', NEW);
-  return made;
-}
+const withOld = (t: TestContext) => sceneWithOld(t, OLD, NEW);
 
 async function stored({ site }: Scene): Promise<boolean> {
   const blob = await site.app.blobs.open(NEW_DIGEST);

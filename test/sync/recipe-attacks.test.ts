@@ -15,7 +15,7 @@ import { manifestLines } from '../../src/sync/bundle/manifest-lines.ts';
 import { readManifest } from '../../src/sync/bundle/read-manifest.ts';
 import { parseRecipe, type Recipe } from '../../src/sync/delta/recipe.ts';
 import { noise } from './delta/memory-blobs.ts';
-import { openPlace, refusedWith, type Scene, scene, sendReceipt } from './scene.ts';
+import { openPlace, refusedWith, type Scene, sceneWithOld } from './scene.ts';
 
 const MIB = 2 ** 20;
 const OLD = noise(2 * MIB, 1);
@@ -34,16 +34,7 @@ interface Parts {
 }
 
 /** A bundle for a site that holds the old one, with a delta for the new one. */
-async function sceneWithDelta(t: TestContext): Promise<Scene> {
-  const made = await scene(t);
-  const { station, site, folder } = made;
-  await station.put('tools', 'old.bin', OLD);
-  await station.export(await folder('one'));
-  await site.import(await folder('one'));
-  await sendReceipt(site, station, await folder('back'));
-  await station.put('tools', 'new.bin', NEW);
-  return made;
-}
+const sceneWithDelta = (t: TestContext) => sceneWithOld(t, OLD, NEW);
 
 /** The station's next bundle, signed with its keys, with another delta in it. */
 async function forged({ station, folder }: Scene, name: string, change: (parts: Parts) => void): Promise<string> {

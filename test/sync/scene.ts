@@ -216,3 +216,15 @@ export async function copyOf(folder: string, to: string): Promise<string> {
 function running(): { signal: AbortSignal; progress: typeof silent } {
   return { signal: new AbortController().signal, progress: silent };
 }
+
+/** A site that holds one file, as the station knows by its receipt; the next one is to go to it. */
+export async function sceneWithOld(t: TestContext, before: Buffer, next: Buffer): Promise<Scene> {
+  const made = await scene(t);
+  const { station, site, folder } = made;
+  await station.put('tools', 'old.bin', before);
+  await station.export(await folder('one'));
+  await site.import(await folder('one'));
+  await sendReceipt(site, station, await folder('back'));
+  await station.put('tools', 'new.bin', next);
+  return made;
+}

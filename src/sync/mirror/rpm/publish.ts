@@ -163,17 +163,8 @@ class VerbatimFiles {
 
   add(path: string, stat: BlobStat, verification: Verification, facts: Record<string, Json> = {}): void {
     this.stored.push(stat);
-    const artifact: Artifact = {
-      digest: stat.digest,
-      size: stat.size,
-      kind: 'file',
-      name: path.slice(path.lastIndexOf('/') + 1),
-      release: null,
-      channel: 'metadata',
-      source: sourceOf(this.#run.site.name),
-      facts: { verbatim: true, ...facts },
-      verification,
-    };
+    const source = sourceOf(this.#run.site.name);
+    const artifact = metadataArtifact(path, stat, { source, facts: { verbatim: true, ...facts }, verification });
     this.puts.push({ path, artifact, replace: true });
   }
 
@@ -222,17 +213,15 @@ async function addFront(
 function carriedEntry({ record, stat }: MetadataFile, source: string, verification: Verification) {
   const facts = carriedFacts(record);
   const path = carriedPath(facts, stat.digest, stat.size);
-  const artifact: Artifact = {
-    digest: stat.digest,
-    size: stat.size,
-    kind: 'file',
-    name: path.slice(path.lastIndexOf('/') + 1),
-    release: null,
-    channel: 'metadata',
-    source,
-    facts: { ...facts },
-    verification,
-    origins: [{ within: null, release: null }],
-  };
-  return { path, artifact };
+  const artifact = metadataArtifact(path, stat, { source, facts: { ...facts }, verification });
+  return { path, artifact: { ...artifact, origins: [{ within: null, release: null }] } };
+}
+
+function metadataArtifact(
+  path: string,
+  { digest, size }: BlobStat,
+  from: Pick<Artifact, 'source' | 'facts' | 'verification'>,
+): Artifact {
+  const name = path.slice(path.lastIndexOf('/') + 1);
+  return { digest, size, kind: 'file', name, release: null, channel: 'metadata', ...from };
 }
