@@ -11,6 +11,11 @@ export const limits = {
   chunk: 1 * MiB,
   /** Reading a file from its start to its end: pieces, and how many are on their way. */
   readAhead: { chunk: 256 * KiB, depth: 4 },
+  /**
+   * Hashing in a thread beside writing (blobs/hashing.ts): files from a size on, in steps, of which some are queued; read
+   * in pieces. The thread ends when nobody needed it for `idle`; `young` is the MiB that it may fill before it tidies up.
+   */
+  hashing: { from: 8 * MiB, step: 1 * MiB, queued: 64, piece: 256 * KiB, idle: 10_000, young: 1 },
   /** Staged bytes between two early flushes: bounds dirty pages, so that the last fsync is short. */
   flushEvery: 128 * MiB,
   /** Bytes of a resumable writer that a killed process or a power cut may cost at most. */

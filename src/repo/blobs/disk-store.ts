@@ -9,6 +9,7 @@ import { ByteRanges } from './byte-ranges.ts';
 import { blobStat, DiskReader } from './disk-reader.ts';
 import { DiskWriter, type Staging, type WriterHome } from './disk-writer.ts';
 import { asSpaceError, makeDirectory, syncDirectory } from './durable.ts';
+import { Hashing } from './hashing.ts';
 import * as layout from './layout.ts';
 import { readJournal } from './partial-journal.ts';
 import { Partials } from './partials.ts';
@@ -53,6 +54,7 @@ class DiskStore implements BlobStore {
     this.#writerHome = {
       dataDir,
       shards: new Shards(dataDir),
+      hashing: new Hashing(),
       suspend: (id) => partials.suspend(id),
       ended: (id) => this.#writers.delete(id),
     };
@@ -145,6 +147,7 @@ class DiskStore implements BlobStore {
     this.#closed = true;
     await Promise.all([...this.#writers.values()].map((writer) => writer?.cancel()));
     await Promise.all([...this.#readers].map((reader) => reader.close()));
+    await this.#writerHome.hashing.close();
     await this.#partials.release();
   }
 

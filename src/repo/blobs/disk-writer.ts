@@ -1,4 +1,3 @@
-import { createHash, type Hash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { AirlockError, isAirlockError } from '../../errors.ts';
@@ -9,10 +8,11 @@ import type { ByteRanges } from './byte-ranges.ts';
 import { mismatch, mustHaveNoGap } from './commit-checks.ts';
 import { blobStat } from './disk-reader.ts';
 import { asSpaceError, syncDirectory } from './durable.ts';
+import type { Hashing } from './hashing.ts';
 import { blobPath, digestOfHex, partPath, rangesPath } from './layout.ts';
 import { writeJournal } from './partial-journal.ts';
 import type { PositionalFile } from './positional-file.ts';
-import { readAhead } from './read-ahead.ts';
+import { PrefixHash } from './prefix-hash.ts';
 import type { Shards } from './shards.ts';
 
 /** A stored blob is not written to again, by nobody. */
@@ -38,6 +38,7 @@ export interface Staging {
 export interface WriterHome {
   readonly dataDir: string;
   readonly shards: Shards;
+  readonly hashing: Hashing;
   /** Gives a closed partial file to whoever resumes it. */
   suspend(id: string): Promise<void>;
   /** Told once, when the writer has nothing to do with its files any more. */
@@ -51,12 +52,10 @@ export class DiskWriter implements BlobWriter {
   readonly #dir: string;
   readonly #file: PositionalFile;
   readonly #ranges: ByteRanges;
+  readonly #hash: PrefixHash;
   readonly #resumable: boolean;
   readonly #flushEvery: number;
 
-  /** SHA-256 of the first `#hashedTo` bytes. */
-  #hash: Hash = createHash('sha256');
-  #hashedTo = 0;
   /** Bytes written since the last flush was started. */
   #unflushed = 0;
   #flushing: Promise<void> | undefined;
@@ -73,6 +72,7 @@ export class DiskWriter implements BlobWriter {
     this.#dir = staging.dir;
     this.#file = staging.file;
     this.#ranges = staging.ranges;
+    this.#hash = new PrefixHash(staging.file, home.hashing);
     this.#resumable = staging.resumable;
     // a journal is at most one flush late, and one more is under way: together limits.checkpointEvery
     this.#flushEvery = staging.resumable ? Math.min(limits.flushEvery, limits.checkpointEvery / 2) : limits.flushEvery;
@@ -81,12 +81,14 @@ export class DiskWriter implements BlobWriter {
   writeAt(position: number, bytes: Uint8Array): Promise<void> {
     return this.#inTurn(async () => {
       this.#mustBeUsable();
+      await this.#hash.before(position, bytes);
       const storing = this.#file.writeAt(bytes, position, (start, end) => this.#ranges.add(start, end));
-      this.#hashAlong(position, bytes); // while the system copies
+      this.#hash.along(position, bytes); // while the system copies
       await storing.catch((error: unknown) => {
         this.#failure = asSpaceError(error, this.#file.path, bytes.byteLength);
         throw this.#failure;
       });
+      this.#hash.written(this.#ranges.firstGap(0));
       await this.#flushWhenDue(bytes.byteLength);
     });
   }
@@ -155,15 +157,12 @@ export class DiskWriter implements BlobWriter {
 
   async #seal(): Promise<{ digest: Digest; size: number }> {
     const size = mustHaveNoGap(this.#ranges);
-    for await (const piece of readAhead(this.#file, { start: this.#hashedTo, end: size })) {
-      this.#hash.update(piece);
-      this.#hashedTo += piece.byteLength;
-    }
-    const digest = digestOfHex(this.#hash.copy().digest('hex'));
-    if (this.#hashedTo === size && digest !== undefined) return { digest, size };
+    const { hex, to } = await this.#hash.digest(size);
+    const digest = digestOfHex(hex);
+    if (to === size && digest !== undefined) return { digest, size };
     throw new AirlockError(
       'blob.damaged',
-      `${this.#file.path} ends at byte ${this.#hashedTo}, though ${size} bytes were written. Somebody cut it; start again.`,
+      `${this.#file.path} ends at byte ${to}, though ${size} bytes were written. Somebody cut it; start again.`,
     );
   }
 
@@ -195,17 +194,6 @@ export class DiskWriter implements BlobWriter {
     await rm(rangesPath(this.#dir, this.id), { force: true }).catch(() => undefined); // rubbish that a next start removes
     this.#home.ended(this.id);
     return stat;
-  }
-
-  /** Bytes that go on where the hash stands are hashed; bytes written anew behind it make the hash worthless. */
-  #hashAlong(position: number, bytes: Uint8Array): void {
-    if (position < this.#hashedTo && bytes.byteLength > 0) {
-      this.#hash = createHash('sha256');
-      this.#hashedTo = 0;
-    }
-    if (position !== this.#hashedTo) return;
-    this.#hash.update(bytes);
-    this.#hashedTo += bytes.byteLength;
   }
 
   /**
@@ -266,6 +254,7 @@ export class DiskWriter implements BlobWriter {
   /** What had to be durable has been synced: a failure of close tells nothing more. */
   async #close(): Promise<void> {
     this.#ended = true;
+    await this.#hash.end();
     await this.#file.close().catch(() => undefined);
   }
 

@@ -67,7 +67,7 @@ export class HttpUpstream implements Upstream {
     const { head, stream } = await this.#ask(path, 'HEAD', options);
     stream.resume();
     const status = head.statusCode ?? 0;
-    if (isMissing(status, options.onlyIfCached)) return undefined;
+    if (this.#isFolder(path, head.url) || isMissing(status, options.onlyIfCached)) return undefined;
     if (status !== 200) throw this.#unusual(status, path);
     return readFacts(head.headers, readLength(head.headers['content-length']) ?? null);
   }
@@ -175,10 +175,7 @@ export class HttpUpstream implements Upstream {
 
   /** @throws upstream.*; the body is not read then */
   #read(path: string, { statusCode: status = 0, headers, url }: Head, options: FetchOptions) {
-    // A folder is no file, though asking for one as if it were leads to its listing.
-    const isFolder =
-      path !== '' && !path.endsWith('/') && new URL(url).pathname === `${new URL(this.address(path)).pathname}/`;
-    if (isFolder || isMissing(status, options.onlyIfCached)) return { type: 'missing' as const };
+    if (this.#isFolder(path, url) || isMissing(status, options.onlyIfCached)) return { type: 'missing' as const };
     if (status === 304 && options.unless !== undefined) {
       return { type: 'not-modified' as const, facts: readFacts(headers, null) };
     }
@@ -201,6 +198,12 @@ export class HttpUpstream implements Upstream {
       (length === null || length === part.range.end - part.range.start);
     if (!fits) throw this.#unusable(path, 'it is another range than the one that was asked for');
     return { type: 'content' as const, facts: readFacts(headers, part.size), range: part.range };
+  }
+
+  /** A folder is no file, though asking for one as if it were leads to its listing. */
+  #isFolder(path: string, url: string): boolean {
+    if (path === '' || path.endsWith('/')) return false;
+    return new URL(url).pathname === `${new URL(this.address(path)).pathname}/`;
   }
 
   #body(stream: AsyncIterable<Uint8Array> & { destroy(): void }, path: string): UpstreamBody {
