@@ -1,12 +1,11 @@
 #!/usr/bin/env node
 import { existsSync, realpathSync } from 'node:fs';
 import path from 'node:path';
-import { install, NURSERY, root, run } from './launch.mjs';
+import { heapFlags, install, root, run } from './launch.mjs';
 
 install({ development: false });
 const args = process.argv.slice(2);
-const nursery = args.includes('serve') ? NURSERY.server : NURSERY.command;
-run([nursery, path.join(root, 'src', 'cli.ts'), ...args], usersFolder());
+run([...heapFlags(args), path.join(root, 'src', 'cli.ts'), ...args], usersFolder());
 
 /** npm runs scripts in the clone; the paths on the command line are those of the folder where the user typed them. */
 function usersFolder() {

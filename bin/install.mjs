@@ -6,7 +6,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { isInstalled, NURSERY, pinned, root } from './launch.mjs';
+import { heapFlags, isInstalled, pinned, root } from './launch.mjs';
 
 const development = process.argv.includes('--development');
 if (!isInstalled(development)) {
@@ -40,7 +40,8 @@ async function warmUp() {
   const data = mkdtempSync(path.join(os.tmpdir(), 'airlock-warm-up-'));
   const { node, env } = pinned();
   const program = path.join(root, 'src', 'cli.ts');
-  const args = [NURSERY.server, program, '--data', data, 'serve', '--listen', '127.0.0.1:0'];
+  const words = ['--data', data, 'serve', '--listen', '127.0.0.1:0'];
+  const args = [...heapFlags(words), program, ...words];
   const server = spawn(node, args, { env, stdio: ['ignore', 'pipe', 'ignore'] });
   const patience = setTimeout(() => server.kill('SIGKILL'), 20_000);
   server.stdout.once('data', () => server.kill('SIGTERM'));

@@ -12,17 +12,18 @@ import { etagAt, mustAnswer } from './support/answer.ts';
 import type { Bench, Group, Row } from './support/bench.ts';
 import { hashFile, MiB } from './support/content.ts';
 import { makePackages } from './support/many-packages.ts';
-import { peakUntilGone } from './support/memory.ts';
 import { startNginx } from './support/nginx.ts';
 import { run as runProgram } from './support/processes.ts';
 import { ratios, spread, takeTurns } from './support/rounds.ts';
-import { formatMemory, formatRate, formatRatio, formatSeconds } from './support/table.ts';
+import { formatMemory, formatRate, formatSeconds } from './support/table.ts';
+import { formatSpread, memoryRow, peakOf, seconds, timed, timeRow, turns, type Way } from './support/ways.ts';
 import { measure } from './support/wrk.ts';
 
 const COLD = 2000;
 const MANY = 10_000;
 const MOST = 50_000;
 const IN_IMAGE = 500;
+const MEMORY = 300 * MiB;
 const REPOSITORY = 'ssr-el7-x86_64';
 const IMAGE = '128T-6.2.6-15.sts.el7.OTP.v1.x86_64.iso';
 
@@ -45,13 +46,6 @@ const AIRLOCK_NODE = [
   `NODE_COMPILE_CACHE=${path.join(import.meta.dirname, '..', '..', 'node_modules', '.cache', 'airlock')}`,
   process.execPath,
 ];
-
-/** Somebody who is timed. */
-interface Way {
-  readonly name: string;
-  /** @returns seconds */
-  readonly go: (round: number) => Promise<number>;
-}
 
 async function run(bench: Bench): Promise<readonly Row[]> {
   const cold = await measureCold(bench);
@@ -127,34 +121,12 @@ async function measureAdding(bench: Bench, dataDir: string, folder: string): Pro
   const results = await turns(bench, [peer, airlock, idle]);
   mustBeSame(await countsPublished(bench, dataDir), await countsIn(folder), MANY + bench.rounds + 1);
   const resident = await addInOneProcess(bench, dataDir);
-  const atWork = ratios(resident, results(peer));
-  const times = ratios(results(airlock), results(peer));
-  const starts = ratios(results(idle), results(peer));
-  const theirs = `createrepo_c --update ${formatSeconds(spread(results(peer)).median)}`;
+  const rowOf = (what: string, most: number | undefined, ours: readonly number[]) =>
+    timeRow(what, most, [ours, results(peer)], 'createrepo_c --update');
   return [
-    {
-      what: `adding a package to ${MANY.toLocaleString('en')}`,
-      target: '≤ 0.1×',
-      result: formatSpread(times),
-      isMet: times.median <= 0.1,
-      airlock: formatSeconds(spread(results(airlock)).median),
-      peer: theirs,
-    },
-    {
-      what: 'the same in a process that is up',
-      target: '≤ 0.1×',
-      result: formatSpread(atWork),
-      isMet: atWork.median <= 0.1,
-      airlock: formatSeconds(spread(resident).median),
-      peer: theirs,
-    },
-    {
-      what: 'of the whole command, starting it (`airlock repo list`)',
-      target: '',
-      result: formatSpread(starts),
-      airlock: formatSeconds(spread(results(idle)).median),
-      peer: theirs,
-    },
+    rowOf(`adding a package to ${MANY.toLocaleString('en')}`, 0.1, results(airlock)),
+    rowOf('the same in a process that is up', 0.1, resident),
+    rowOf('of the whole command, starting it (`airlock repo list`)', undefined, results(idle)),
   ];
 }
 
@@ -207,15 +179,7 @@ async function measureImage(bench: Bench): Promise<Row> {
   };
   const results = await turns(bench, [peer, airlock]);
   await rm(dir, { recursive: true });
-  const times = ratios(results(airlock), results(peer));
-  return {
-    what: 'import of a package image of 1 GiB',
-    target: '≤ 1.5×',
-    result: formatSpread(times),
-    isMet: times.median <= 1.5,
-    airlock: formatSeconds(spread(results(airlock)).median),
-    peer: `cp and sync ${formatSeconds(spread(results(peer)).median)}`,
-  };
+  return timeRow('import of a package image of 1 GiB', 1.5, [results(airlock), results(peer)], 'cp and sync');
 }
 
 /** @param dataDir whose repomd.xml both serve */
@@ -271,43 +235,9 @@ async function measureMemory(bench: Bench, tree: string): Promise<Row[]> {
   await rm(dataDir, { recursive: true });
   const count = MOST.toLocaleString('en');
   return [
-    memoryRow(`resident memory, importing ${count} packages`, whole),
-    memoryRow(`resident memory, adding one to ${count}`, one),
+    memoryRow(`resident memory, importing ${count} packages`, whole, MEMORY),
+    memoryRow(`resident memory, adding one to ${count}`, one, MEMORY),
   ];
-}
-
-function memoryRow(what: string, peak: number): Row {
-  const most = 300 * MiB;
-  return {
-    what,
-    target: `≤ ${formatMemory(most)}`,
-    result: formatMemory(peak),
-    isMet: peak <= most,
-    airlock: '',
-    peer: '',
-  };
-}
-
-/** Everybody gets warm, then they take turns. @returns the seconds of each */
-async function turns(bench: Bench, ways: readonly Way[]): Promise<(way: Way) => readonly number[]> {
-  const go = async (way: Way, round: number) => {
-    const time = await way.go(round);
-    bench.say(`${round === 0 ? 'warm-up' : `round ${round}`}: ${way.name} ${formatSeconds(time)}`);
-    return time;
-  };
-  for (const way of ways) await go(way, 0);
-  const results = await takeTurns(ways, bench.rounds, go);
-  return (way) => results.get(way) ?? [];
-}
-
-async function seconds(work: () => Promise<unknown>): Promise<number> {
-  const before = performance.now();
-  await work();
-  return (performance.now() - before) / 1000;
-}
-
-async function timed(bench: Bench, command: readonly string[]): Promise<number> {
-  return await seconds(() => runProgram(bench, command));
 }
 
 function createrepo(folder: string): string[] {
@@ -338,17 +268,6 @@ async function importRpm(bench: Bench, dataDir: string, file: string): Promise<n
   const target = ['distribution', 'el7', 'architecture', 'x86_64', 'filepath', file];
   const policy = ['check-rpm-signature', 'allow-unsigned', 'force'];
   return await peakOf(bench, ['--data', dataDir, 'import', 'rpm', ...policy, ...target]);
-}
-
-/** What the launchers of `bin/` give to Node.js. */
-const AS_LAUNCHED = { NODE_OPTIONS: '--max-semi-space-size=8' };
-
-async function peakOf(bench: Bench, args: readonly string[]): Promise<number> {
-  let peak = Promise.resolve(0);
-  await runAirlock(bench, args, { env: AS_LAUNCHED }, ({ pid = 0 }) => {
-    peak = peakUntilGone(pid);
-  });
-  return await peak;
 }
 
 async function mustHave(file: string, digest: Digest): Promise<void> {
@@ -411,8 +330,4 @@ function mustBeSame(ours: Counts, theirs: Counts, count: number): void {
   const [a, b] = [ours, theirs].map((each) => JSON.stringify(each));
   if (a === b && ours.packages === count) return;
   throw new Error(`Wrong result. Of ${count} packages, Airlock lists ${a}, createrepo_c ${b}.`);
-}
-
-function formatSpread({ median, min, max }: { median: number; min: number; max: number }): string {
-  return `${formatRatio(median)} (${formatRatio(min)}–${formatRatio(max)})`;
 }

@@ -9,8 +9,10 @@ import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { needs } from '../support/needs.ts';
+import { bundles } from './bundles.ts';
 import { importing } from './import.ts';
 import { memory } from './memory.ts';
+import { mirror } from './mirror.ts';
 import { packages } from './packages.ts';
 import { proxy } from './proxy.ts';
 import { serve } from './serve.ts';
@@ -19,7 +21,16 @@ import type { Bench, Group } from './support/bench.ts';
 import { describeMachine, freeCores } from './support/machine.ts';
 import { formatTable } from './support/table.ts';
 
-const GROUPS: Readonly<Record<string, Group>> = { serve, memory, start, import: importing, packages, proxy };
+const GROUPS: Readonly<Record<string, Group>> = {
+  serve,
+  memory,
+  start,
+  import: importing,
+  packages,
+  proxy,
+  bundles,
+  mirror,
+};
 
 /** What a program that was just stopped still writes must not keep its folder. */
 const REMOVE = { recursive: true, force: true, maxRetries: 10, retryDelay: 200 };

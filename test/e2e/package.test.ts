@@ -47,7 +47,7 @@ test('the offline package', async (t) => {
   await t.test('starts Node.js as the launchers of the clone do', async () => {
     const launcher = await readFile(path.join(unpacked, 'airlock'), 'utf8');
     const clones = await readFile(path.join(root, 'bin', 'launch.mjs'), 'utf8');
-    const flags = (text: string) => text.match(/--max-semi-space-size=\d+/g)?.sort();
+    const flags = (text: string) => text.match(/--[a-z-]+-(?:size|percent)=\d+/g)?.sort();
     assert.deepEqual(flags(launcher), flags(clones));
   });
   await t.test('runs without network and without any program', needsNamespaces('curl'), (within) =>
@@ -236,12 +236,18 @@ async function isInstalled(t: TestContext, unpacked: string, dir: string): Promi
   assert.match((await done(install(newer))).stdout, /^Upgraded Airlock from 0\.1\.0 to 0\.2\.0\./m);
   assert.equal((await done(airlock('--version'))).stdout, '0.2.0\n');
 
+  // what root has set for other data does not lead it astray
   makeCatalogNewer(system);
-  const back = await done(install(installed, '--rollback'));
+  const astray = ['AIRLOCK_DATA=/opt/astray', 'AIRLOCK_CONFIG=/nope', 'AIRLOCK_LISTEN=nowhere'];
+  const back = await done(system.run('env', ...astray, `${installed}/system/install.sh`, '--rollback'));
   assert.match(back.stdout, /Made the catalog anew.*^Went back from Airlock 0\.2\.0 to 0\.1\.0/ms);
   assert.equal(await inUse(), '0.1.0');
   assert.match((await done(airlock('repo', 'show', 'files'))).stdout, /a\/b/);
   assert.equal((await done(foreign())).stdout, '');
+
+  await isRestarted(system, (...args) => install(newer, ...args));
+  await done(install(installed, '--rollback'));
+  assert.equal(await inUse(), '0.1.0');
 
   // data that the other version cannot work with
   makeCatalogNewer(system);
@@ -266,6 +272,48 @@ async function isInstalled(t: TestContext, unpacked: string, dir: string): Promi
   assert.deepEqual(await readdir(system.at('/opt')), ['only-root.bin']);
   assert.deepEqual(await readdir(system.at('/usr/local/bin')), []);
   assert.ok((await readdir(system.at('/var/lib/airlock'))).includes('catalog.sqlite'));
+}
+
+/** Where systemd is: a service that ran is restarted, and watched for a while. */
+async function isRestarted(
+  system: PrivateSystem,
+  install: (...args: string[]) => ReturnType<PrivateSystem['run']>,
+): Promise<void> {
+  const state = system.at('/run/systemd/system');
+  await mkdir(state, { recursive: true });
+  const programs = {
+    // It runs as long as it was not asked so often, and says how often it had to be started anew.
+    systemctl: [
+      'case $1 in',
+      '  is-active) echo >>/run/asked; [ "$(wc -l </run/asked)" -le "$(cat /run/up-for)" ] ;;',
+      '  show) echo "NRestarts=$(cat /run/restarts)" ;;',
+      '  *) echo "$@" >>/run/done ;;',
+      'esac',
+    ],
+    sleep: ['exit 0'],
+  };
+  for (const [name, lines] of Object.entries(programs)) {
+    await writeFile(system.at(`/usr/local/bin/${name}`), ['#!/bin/sh', ...lines, ''].join('\n'), { mode: 0o755 });
+  }
+  const upgrade = async (upFor: number, restarts: number) => {
+    await rm(system.at('/run/asked'), { force: true });
+    await writeFile(system.at('/run/up-for'), `${upFor}\n`);
+    await writeFile(system.at('/run/restarts'), `${restarts}\n`);
+    return await install();
+  };
+  for (const [upFor, restarts] of [
+    [3, 0],
+    [1000, 1],
+  ] as const) {
+    const { code, stderr } = await upgrade(upFor, restarts);
+    assert.equal(code, 1);
+    assert.match(stderr, /^Airlock 0\.2\.0 is installed, but does not start: journalctl -u airlock\. Back.*--rollback/);
+  }
+  await done(upgrade(1000, 0));
+  await done(upgrade(0, 0)); // it did not run before
+  assert.match(await readFile(system.at('/run/done'), 'utf8'), /^daemon-reload\ntry-restart airlock\.service\n/);
+  await rm(path.dirname(state), { recursive: true });
+  for (const name of Object.keys(programs)) await rm(system.at(`/usr/local/bin/${name}`));
 }
 
 async function done<T extends { code: number; stderr: string }>(running: Promise<T>): Promise<T> {

@@ -1,4 +1,4 @@
-import semver from 'semver';
+import Range from 'semver/classes/range.js'; // the whole library is three times as many files
 import { AirlockError } from '../../../errors.ts';
 import { limits } from '../../../limits.ts';
 import { quote } from '../quote.ts';
@@ -114,7 +114,7 @@ function plainTest(
   read: (release: Numbered) => string = mapped,
 ): Test {
   try {
-    const range = new semver.Range(`${operator}${version}`, { includePrerelease: true });
+    const range = new Range(`${operator}${version}`, { includePrerelease: true });
     return (release) => range.test(read(release));
   } catch {
     throw invalid(text, `${quote(operator + version)} is no range of versions`);
