@@ -1,6 +1,8 @@
 /**
  * What a path's name says of its content: whether it can ever change, and what it cannot be.
  */
+import type { Digest } from '../repo/blobs/blob-store.ts';
+import { digestOfHex } from '../repo/blobs/layout.ts';
 
 export interface ContentClass {
   /**
@@ -19,7 +21,7 @@ export interface ContentClass {
 const IMAGE = /\.(?:iso|tar|img|qcow2|ova|vmdk|vhdx?)$/i;
 const PACKAGE = /\.(?:rpm|drpm|srpm)$/i;
 const ARCHIVE = /\.(?:t?gz|xz|bz2|zst|zip|zck)$/i;
-const BY_DIGEST = /(?:^|\/)repodata\/(?:[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{128})-[^/]+$/;
+const BY_DIGEST = /(?:^|\/)repodata\/([0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{128})-[^/]+$/;
 
 /** @param path as served: `upstreams/ssr/6.3/x.iso`; a folder ends with a slash */
 export function classOf(path: string): ContentClass {
@@ -35,4 +37,9 @@ export function classOf(path: string): ContentClass {
         : 'metadata';
   const isVoucher = kind === 'repomd' || /\.sha256sum$|\/sha256sum(?:\.txt)?$/.test(path);
   return { kind, isBinary, hasSidecar: isImage, isVoucher };
+}
+
+/** The digest that a metadata file of a repository has in its name; null for others, and for other algorithms. */
+export function digestInName(path: string): Digest | null {
+  return digestOfHex(BY_DIGEST.exec(path)?.[1] ?? '') ?? null;
 }

@@ -90,7 +90,9 @@ async function pump(parts: StretchParts, stretch: Stretch, { body, start }: Open
     if (facts.size === null) spool.markWhole();
     else if (stretch.position < stretch.end) throw brokeOff(stretch.position, stretch.end);
   } catch (error) {
-    if (!signal.aborted && error instanceof AirlockError) source.health.note(error);
+    // A full disk of ours is no fault of the source.
+    const isIts = error instanceof AirlockError && error.code.startsWith('upstream.');
+    if (!signal.aborted && isIts) source.health.note(error);
     throw error;
   } finally {
     signal.removeEventListener('abort', cut);

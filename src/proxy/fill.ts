@@ -128,6 +128,28 @@ export class Fill {
     }
   }
 
+  /**
+   * As `wait`, but no longer than until all sources have failed one after the other: who waits for an answer does not wait
+   * for the next round, which begins at once because somebody came.
+   * @throws also what the last of them failed with
+   */
+  async waitARound(signal?: AbortSignal): Promise<BlobStat> {
+    const { rounds } = this.#patience;
+    const { bell } = this.#spool;
+    this.#interest.come();
+    try {
+      for (;;) {
+        const { next } = bell;
+        if (this.#stored !== undefined || this.#failure !== undefined) return await orAborted(this.done, signal);
+        if (this.#patience.rounds > rounds) throw this.#patience.failure;
+        this.#patience.wake();
+        await orAborted(next, signal);
+      }
+    } finally {
+      this.#interest.go();
+    }
+  }
+
   /** It failed, and puts away what can be gone on with. */
   get isEnding(): boolean {
     return this.#failure !== undefined;
@@ -155,7 +177,7 @@ export class Fill {
       if (reader.signal?.aborted === true) throw gone();
       if (this.#stored !== undefined) return await (await reader.stored(this.#stored.digest)).readAt(into, position);
       if (this.#failure !== undefined) throw this.#failure;
-      if (this.#patience.rounds > rounds) throw this.#patience.trouble;
+      if (this.#patience.rounds > rounds) throw this.#patience.failure;
       if (this.facts.size !== null && position >= this.facts.size) return 0;
       const length = Math.min(into.byteLength, this.#spool.givable(position) - position);
       const { next } = bell;

@@ -106,9 +106,15 @@ export class Fills {
   async spool(path: string, facts: UpstreamFacts): Promise<BlobWriter> {
     const writer = await this.#parts.blobs.create({ resumable: isLarge(facts) });
     if (!isLarge(facts) || facts.size === null) return writer;
-    const { etag, modified, strongValidator, size, digest } = facts;
-    const note = { writer: writer.id, etag, modified: modified?.getTime() ?? null, strongValidator, size, digest };
-    await this.#notePending(path, JSON.stringify(note));
+    const { modified, etag, strongValidator, size, digest, isUnverified } = facts;
+    const validators = { etag, modified: modified?.getTime() ?? null, strongValidator };
+    const note: PendingFacts = { writer: writer.id, ...validators, size, digest, isUnverified };
+    try {
+      await this.#notePending(path, JSON.stringify(note));
+    } catch (error) {
+      await writer.cancel().catch(() => undefined);
+      throw error;
+    }
     return writer;
   }
 

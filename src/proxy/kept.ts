@@ -40,6 +40,8 @@ const pendingFacts = z.object({
     .string()
     .transform((text) => text as Digest)
     .nullable(),
+  /** As UpstreamFacts. Earlier versions did not write it down. */
+  isUnverified: z.boolean().default(false),
 });
 
 /** Of an unfinished spool. */

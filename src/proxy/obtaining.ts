@@ -2,14 +2,15 @@
  * From "not here, or perhaps not current" to what is to be done: one question to the sources for all who want to know,
  * and a fill begun with the answer.
  */
+import { isAirlockError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import type { BlobWriter } from '../repo/blobs/blob-store.ts';
-import type { FetchOptions } from '../repo/upstream/upstream.ts';
+import type { FetchOptions, UpstreamBody, UpstreamFacts } from '../repo/upstream/upstream.ts';
 import { isSame } from './ask.ts';
 import type { Fill } from './fill.ts';
 import type { Fills, Pending } from './fills.ts';
 import type { Heard, Inquiry } from './inquiry.ts';
-import type { KeptFacts } from './kept.ts';
+import type { KeptFacts, PendingFacts } from './kept.ts';
 import type { Kept, KeptCopies } from './kept-copies.ts';
 import type { Candidate } from './sources.ts';
 
@@ -92,13 +93,21 @@ export class Obtaining {
       : await this.#fill(path, heard, candidates, { via });
   }
 
-  /** Where all is there but was not kept, the last byte is asked for again: to learn whether it still is that file. */
+  /**
+   * Where all is there but was not kept, the last byte is asked for again: to learn whether it still is that file. Where the
+   * rest cannot be had, the whole content is asked for; what is there goes when that has come, not before.
+   */
   async #goOn(path: string, pending: Pending, candidates: readonly Candidate[], { via }: Wish): Promise<Found> {
     const { facts, writer } = pending;
     const start = Math.min(firstMissing(writer), facts.size - 1);
     const options: FetchOptions = { start, validator: facts.strongValidator, ...onward(via) };
+    const { inquiry } = this.#parts;
     try {
-      const heard = await this.#parts.inquiry.first(path, candidates, options);
+      const heard = await inquiry.first(path, candidates, options).catch((error: unknown) => {
+        if (isAirlockError(error, 'upstream.changed', 'upstream.unusable'))
+          return inquiry.first(path, candidates, onward(via));
+        throw error;
+      });
       if (heard.answer.type === 'missing') {
         await writer.cancel();
         return await this.#missing(path);
@@ -136,13 +145,22 @@ export class Obtaining {
     const order = [...candidates.slice(at), ...candidates.slice(0, at)];
     // A source that knows no If-Range may send a part of another content.
     const goesOn = pending !== undefined && range !== null && isSame(facts, pending.facts);
-    if (!goesOn) await pending?.writer.cancel();
-    const writer = goesOn ? pending.writer : await fills.spool(path, facts);
+    const all = goesOn ? withNoted(facts, pending.facts) : facts;
+    const writer = goesOn ? pending.writer : await this.#spoolAnew(path, facts, pending).catch(destroying(body));
     const start = range?.start ?? 0;
     const isUsable = goesOn || start === 0; // else it changed, and then answered a part of the new one all the same
     if (!isUsable) body.destroy();
     const opened = isUsable ? { opened: { body, start } } : {};
-    return { type: 'filling', fill: fills.begin(path, { facts, writer, order, ...opened, ...onward(via) }) };
+    return { type: 'filling', fill: fills.begin(path, { facts: all, writer, order, ...opened, ...onward(via) }) };
+  }
+
+  async #spoolAnew(path: string, facts: UpstreamFacts, pending: Pending | undefined): Promise<BlobWriter> {
+    const { fills } = this.#parts;
+    if (pending !== undefined) {
+      await pending.writer.cancel();
+      await fills.forgetPending(path);
+    }
+    return await fills.spool(path, facts);
   }
 
   async #missing(path: string): Promise<Found> {
@@ -155,6 +173,23 @@ export class Obtaining {
 
 function onward(via: string | undefined): { readonly via?: string } {
   return via === undefined ? {} : { via };
+}
+
+/** What was said of the bytes that are there holds for the whole: the source of the rest may know less. */
+function withNoted(facts: UpstreamFacts, noted: PendingFacts): UpstreamFacts {
+  return {
+    ...facts,
+    size: facts.size ?? noted.size,
+    digest: facts.digest ?? noted.digest,
+    isUnverified: facts.isUnverified || (facts.digest === null && noted.isUnverified),
+  };
+}
+
+function destroying(body: UpstreamBody): (error: unknown) => never {
+  return (error) => {
+    body.destroy();
+    throw error;
+  };
 }
 
 function firstMissing(writer: BlobWriter): number {

@@ -7,8 +7,11 @@ export class Patience {
   readonly #rules: RetryRules;
   readonly #startedAt = performance.now();
   readonly #awake = new Bell();
-  /** How often all sources failed one after the other, and with what at last. */
+  /** How often all sources failed one after the other. */
   rounds = 0;
+  /** What the last round ended with, whatever came since. */
+  failure: unknown;
+  /** The same, until bytes come again. */
   trouble: unknown;
   #isResting = false;
 
@@ -31,6 +34,7 @@ export class Patience {
     const { attempts, timeout } = this.#rules;
     const isOver = (attempts > 0 && attempt >= attempts) || performance.now() - this.#startedAt > timeout;
     if (isOver) throw error;
+    this.failure = error;
     this.trouble = error;
     this.rounds += 1;
     this.#isResting = true;

@@ -88,7 +88,7 @@ async function watched(pull: PullThrough, path: string, options: PrefetchOptions
     seen = done;
   }, lookEvery);
   try {
-    return await pull.pull(path, signal);
+    return await pull.pull(path, { signal, isPatient: true });
   } finally {
     clearInterval(look);
     progress.stop();

@@ -3,7 +3,7 @@
  *
  *   open(path) → kept and fresh?  → HIT, from the store (kept-copies.ts)
  *              → kept, not fresh? → asks a source whether it is the same; one question for all who wait (obtaining.ts).
- *                                   Same: HIT. Another: fetched as below. Nobody answers: STALE
+ *                                   Same: HIT. Another: fetched as below. Nobody answers, or all break off: STALE
  *              → known as missing a moment ago? → nothing here (inquiry.ts)
  *              → being fetched?   → joins that fill (fill.ts)
  *              → MISS: asks the sources in order (sources.ts); the first that has it begins a fill (fills.ts)
@@ -13,6 +13,7 @@
  * next request, in this process or one after a crash, goes on with it.
  */
 import { AirlockError } from '../errors.ts';
+import { limits } from '../limits.ts';
 import type { ArtifactSource, OpenArtifact, OpenOptions } from '../repo/artifact-source.ts';
 import type { BlobStat, BlobStore } from '../repo/blobs/blob-store.ts';
 import type { Catalog } from '../repo/catalog/catalog.ts';
@@ -20,6 +21,7 @@ import type { VendorKey } from '../repo/formats/openpgp/key-files.ts';
 import type { Logger } from '../repo/http/logger.ts';
 import type { TrustedBlobs } from '../repo/trusted-blobs.ts';
 import { Bandwidth } from '../repo/upstream/bandwidth.ts';
+import type { UpstreamFacts } from '../repo/upstream/upstream.ts';
 import { Answers } from './answers.ts';
 import { orAborted } from './bell.ts';
 import { ClientBandwidth } from './client-bandwidth.ts';
@@ -55,6 +57,12 @@ export interface PullThroughParts {
   readonly name?: string;
 }
 
+/** How a path is fetched. */
+export interface PullOptions extends Pick<OpenOptions, 'signal' | 'cacheControl'> {
+  /** Waits for all rounds through the sources that the rules allow, in place of one. */
+  readonly isPatient?: boolean;
+}
+
 export class PullThrough implements ArtifactSource {
   readonly counters = new Counters();
   readonly #parts: PullThroughParts;
@@ -84,7 +92,7 @@ export class PullThrough implements ArtifactSource {
     });
     this.#hot = new HotCopies({ ...parts, copies: this.#copies, counters, now });
     const signatures = new Signatures({ keys: parts.keys ?? new Map(), source: this });
-    const pull = (path: string) => this.pull(path);
+    const pull = (path: string, options?: PullOptions) => this.pull(path, options);
     this.#vouching = new Vouching({
       ...parts,
       source: this,
@@ -175,12 +183,17 @@ export class PullThrough implements ArtifactSource {
     return kept && (await this.#answers.inMemory(path, kept));
   }
 
-  /** Fetches a path and waits until it is kept. @returns undefined where nobody has it */
-  async pull(path: string, signal?: AbortSignal): Promise<BlobStat | undefined> {
-    const opened = await this.open(path, signal === undefined ? {} : { signal });
+  /**
+   * Fetches a path and waits until it is kept.
+   * @returns undefined where nobody has it; what is kept, where it cannot be asked whether that is current
+   * @throws as `open`, and what fetching fails with
+   */
+  async pull(path: string, { isPatient = false, ...options }: PullOptions = {}): Promise<BlobStat | undefined> {
+    const opened = await this.open(path, options);
     if (opened === undefined) return undefined;
     try {
-      await this.fills.get(path)?.wait(signal);
+      const fill = this.fills.get(path);
+      await (isPatient ? fill?.wait(options.signal) : fill?.waitARound(options.signal));
     } finally {
       await opened.close();
     }
@@ -217,13 +230,21 @@ export class PullThrough implements ArtifactSource {
   async #join(path: string, fill: Fill, options: OpenOptions): Promise<OpenArtifact | undefined> {
     const kept = await this.#copies.get(path);
     this.counters.joined += 1;
-    const status = `${kept === undefined ? 'fwd=miss' : 'fwd=stale'}; collapsed`;
-    return await this.#answers.orStale(path, kept, () => this.#openComing(path, fill, options, status));
+    const hasOlder = kept !== undefined;
+    const status = `${hasOlder ? 'fwd=stale' : 'fwd=miss'}; collapsed`;
+    return await this.#answers.orStale(path, kept, () => this.#openComing(path, fill, options, { status, hasOlder }));
   }
 
-  async #openComing(path: string, fill: Fill, options: OpenOptions, status: string): Promise<OpenArtifact | undefined> {
-    if (!this.#vouching.isGivenWhole(path)) return this.#answers.coming(path, fill, options, status);
-    await fill.wait(options.signal);
+  /** @param hasOlder an older copy is kept, which stands in where the new one does not come whole */
+  async #openComing(
+    path: string,
+    fill: Fill,
+    options: OpenOptions,
+    { status, hasOlder }: { status: string; hasOlder: boolean },
+  ): Promise<OpenArtifact | undefined> {
+    const isWhole = this.#vouching.isGivenWhole(path) || (hasOlder && isSmall(fill.facts));
+    if (!isWhole) return this.#answers.coming(path, fill, options, status);
+    await fill.waitARound(options.signal);
     const kept = await this.#copies.get(path);
     return kept && (await this.#answers.kept(path, kept, { cache: 'MISS', status }));
   }
@@ -243,8 +264,9 @@ export class PullThrough implements ArtifactSource {
       const found = await orAborted(this.#obtaining.once(path, kept, options), options.signal);
       if (found.type === 'missing') return undefined;
       if (found.type === 'filling') {
-        const status = `${kept === undefined ? 'fwd=miss' : 'fwd=stale'}; ${isFirst ? 'stored' : 'collapsed'}`;
-        return await this.#openComing(path, found.fill, options, status);
+        const hasOlder = kept !== undefined;
+        const status = `${hasOlder ? 'fwd=stale' : 'fwd=miss'}; ${isFirst ? 'stored' : 'collapsed'}`;
+        return await this.#openComing(path, found.fill, options, { status, hasOlder });
       }
       const same = await this.#copies.get(path);
       if (same === undefined) return await this.#open(path, options); // evicted, or dropped, in this moment
@@ -252,4 +274,9 @@ export class PullThrough implements ArtifactSource {
       return (await this.#answers.kept(path, same, { cache: 'HIT', status })) ?? (await this.#open(path, options));
     });
   }
+}
+
+/** So quick to come that a client may wait for all of it. Where nobody says how long it is, it is hardly ever long. */
+function isSmall({ size }: UpstreamFacts): boolean {
+  return size === null || size <= limits.proxy.heldBack;
 }

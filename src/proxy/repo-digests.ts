@@ -4,13 +4,13 @@
  */
 
 import { LRUCache } from 'lru-cache';
-import sax from 'sax';
 import { AirlockError, isAirlockError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import type { ByteSource, Digest } from '../repo/blobs/blob-store.ts';
 import { parseDigest } from '../repo/blobs/layout.ts';
 import { decompressed } from '../repo/formats/repodata/decompress.ts';
 import { foreignPath } from '../repo/formats/repodata/foreign-path.ts';
+import { readForeignXml } from '../repo/formats/repodata/foreign-xml.ts';
 import { type ForeignRecord, readRepomd } from '../repo/formats/repodata/read-repomd.ts';
 import type { Stated } from './sidecar.ts';
 
@@ -101,7 +101,7 @@ export class RepoDigests {
     const primary = await this.#open(path, 'fetch');
     if (primary === undefined) return undefined;
     try {
-      const known = this.#packages.get(primary.digest) ?? (await readPrimary(primary));
+      const known = this.#packages.get(primary.digest) ?? (await readDigests(primary));
       this.#packages.set(primary.digest, known);
       return known;
     } catch (error) {
@@ -134,43 +134,31 @@ export function listedFiles(path: string, bytes: Uint8Array): ListedFile[] {
   });
 }
 
-/** @throws repodata.invalid */
-async function readPrimary(source: ByteSource): Promise<Map<string, Digest>> {
+/**
+ * The digests of packages, by their paths. Packages of which it says no digest are left out.
+ * @throws repodata.invalid for what `readForeignXml` refuses
+ */
+async function readDigests(source: ByteSource): Promise<Map<string, Digest>> {
   const packages = new Map<string, Digest>();
-  let [digest, type, text, depth]: [Digest | undefined, string, string, number] = [undefined, '', '', 0];
-  const parser = sax.parser(true, { xmlns: false, position: false });
-  parser.onerror = (error) => {
-    throw error;
-  };
-  parser.ondoctype = () => {
-    throw new Error('it has a document type');
-  };
-  parser.onopentag = ({ name, attributes }) => {
-    depth += 1;
-    text = '';
-    if (name === 'package') digest = undefined;
-    if (name === 'checksum') type = String(attributes.type ?? '');
-    if (name === 'location' && depth === 3 && digest !== undefined && packages.size < limits.proxy.packageDigests) {
-      packages.set(pathOf(String(attributes.href ?? '')), digest);
-    }
-  };
-  parser.ontext = (piece) => {
-    if (text.length < 256) text += piece;
-  };
-  parser.onclosetag = (name) => {
-    if (name === 'checksum' && depth === 3)
-      digest = type === 'sha256' ? parseDigest(`sha256:${text.trim()}`) : undefined;
-    depth -= 1;
-  };
-  try {
-    const decoder = new TextDecoder();
-    for await (const piece of decompressed(pieces(source), { what: 'primary', most: limits.proxy.primaryBytes })) {
-      parser.write(decoder.decode(piece, { stream: true }));
-    }
-    parser.close();
-  } catch (cause) {
-    throw new AirlockError('repodata.invalid', 'The list of packages cannot be read. Fetch it again.', { cause });
-  }
+  const what = 'primary';
+  const opened = decompressed(pieces(source), { what, most: limits.proxy.primaryBytes });
+  let [digest, type]: [Digest | undefined, string] = [undefined, ''];
+  await readForeignXml(
+    opened,
+    { what, root: 'metadata' },
+    {
+      open(name, attributes, depth) {
+        if (depth === 2) digest = undefined;
+        if (depth !== 3) return;
+        if (name === 'checksum') type = attributes.type ?? '';
+        if (name === 'location' && digest !== undefined && packages.size < limits.proxy.packageDigests)
+          packages.set(pathOf(attributes.href ?? ''), digest);
+      },
+      close(name, text, depth) {
+        if (depth === 3 && name === 'checksum') digest = type === 'sha256' ? parseDigest(`sha256:${text}`) : undefined;
+      },
+    },
+  );
   return packages;
 }
 

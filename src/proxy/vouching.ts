@@ -10,7 +10,7 @@ import type { Catalog } from '../repo/catalog/catalog.ts';
 import type { Logger } from '../repo/http/logger.ts';
 import type { TrustedBlobs } from '../repo/trusted-blobs.ts';
 import type { UpstreamFacts } from '../repo/upstream/upstream.ts';
-import { classOf } from './content-class.ts';
+import { classOf, digestInName } from './content-class.ts';
 import type { Counters } from './counters.ts';
 import { notVerified, unusableList } from './failures.ts';
 import type { KeptCopies } from './kept-copies.ts';
@@ -27,8 +27,8 @@ export interface VouchingParts {
   /** Of checksum files. */
   readonly source: ArtifactSource;
   readonly signatures: Signatures;
-  /** Fetches a path and waits until it is kept. */
-  readonly pull: (path: string) => Promise<BlobStat | undefined>;
+  /** Fetches a path and waits until it is kept; with `no-cache`, what is kept is not taken as current. */
+  readonly pull: (path: string, options?: { readonly cacheControl: 'no-cache' }) => Promise<BlobStat | undefined>;
   readonly copies: KeptCopies;
   readonly trusted: TrustedBlobs;
   readonly counters: Counters;
@@ -84,13 +84,14 @@ export class Vouching {
   }
 
   /**
-   * What a repository's metadata or a checksum file states; null where none does. A source that names the digest itself
-   * needs no checksum file, but for its signature.
+   * What a repository's metadata, the name or a checksum file states; null where none does. A source that names the digest
+   * itself needs no checksum file, but for its signature.
    * @throws upstream.signature, and other upstream.* where keys are named
    */
   async expected(path: string, facts: UpstreamFacts): Promise<Stated | null> {
     const { source, signatures } = this.#parts;
-    const listed = await this.listed(path);
+    const named = digestInName(path);
+    const listed = (await this.listed(path)) ?? (named && { digest: named, isSigned: false });
     const isKnown = listed !== null || (facts.digest !== null && !signatures.mayBeSigned(path));
     if (isKnown || !classOf(path).hasSidecar) return listed;
     return await digestFromSidecar(source, signatures, path);
@@ -156,8 +157,9 @@ export class Vouching {
   }
 
   fetchCompanions(companions: readonly ListedFile[]): void {
-    for (const { path } of companions) {
-      this.#parts.pull(path).catch((error: unknown) => {
+    for (const file of companions) {
+      this.#fetch(file).catch((error: unknown) => {
+        const { path } = file;
         this.#parts.logger.debug({ path, error: String(error) }, 'a file of a repository could not be fetched');
       });
     }
@@ -172,14 +174,27 @@ export class Vouching {
     const files = readListed(path, bytes).filter(({ type }) => !type.endsWith('_db'));
     this.#digests.announce({ files, isSigned });
     if ((await this.#parts.copies.get(path)) === undefined) return files;
-    for (const { path: file } of files) {
-      if ((await this.#parts.pull(file)) !== undefined) continue;
+    for (const file of files) {
+      if (await this.#fetch(file)) continue;
       throw new AirlockError(
         'upstream.failed',
-        `The new ${path} names ${file}, which cannot be had. The old one stays.`,
+        `The new ${path} names ${file.path}, which cannot be had. The old one stays.`,
       );
     }
     return [];
+  }
+
+  /**
+   * Fetches a file that a repomd.xml names, where the one that is kept is not that. A name without a digest has another
+   * content with each repomd.xml: the older one is kept until the new one has come.
+   * @returns whether it is here, as the repomd.xml says
+   */
+  async #fetch({ path, digest }: ListedFile): Promise<boolean> {
+    const { pull, copies } = this.#parts;
+    const kept = await pull(path);
+    if (kept === undefined || digest === null || kept.digest === digest) return kept !== undefined;
+    if (classOf(path).kind === 'immutable') await copies.drop(path); // it was never what its name says
+    return (await pull(path, { cacheControl: 'no-cache' }))?.digest === digest;
   }
 }
 

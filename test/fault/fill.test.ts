@@ -201,7 +201,8 @@ test('a source that only ever begins is asked as often as is allowed', async (t)
   });
   const retry = { attempts: 3, firstDelay: 5, maxDelay: 5 };
   const { pull, log } = await scene(t, { conductors: [sourceAt(origin)], retry });
-  await assert.rejects(pull.pull(IMAGE.slice(1)), (error) => isAirlockError(error, 'upstream.failed'));
+  const pulling = pull.pull(IMAGE.slice(1), { isPatient: true });
+  await assert.rejects(pulling, (error) => isAirlockError(error, 'upstream.failed'));
   assert.equal(origin.of(IMAGE).length, 3);
   assert.ok(log.some(({ level, message }) => level === 'warn' && message === 'fetching a file failed'));
 });

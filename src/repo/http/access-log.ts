@@ -84,7 +84,8 @@ export function outcomeOf(url: string, status: number, bytes: number, cache?: st
   return `,"path":${JSON.stringify(shorten(url))},"status":${status},"bytes":${bytes}${how}`;
 }
 
-function shorten(url: string): string {
+/** A request's target without its query, and not too long. */
+export function shorten(url: string): string {
   const query = url.indexOf('?');
   const path = query < 0 ? url : url.slice(0, query);
   return path.length > MOST ? `${path.slice(0, MOST)}…` : path;

@@ -174,7 +174,7 @@ export class Front {
     socket.setTimeout(this.#parts.limits.idleTimeout);
     socket.write('', () => {
       release();
-      socket.setTimeout(0);
+      if (this.#guests.has(socket)) socket.setTimeout(0); // else the server has set its own by now
     });
   }
 

@@ -1,5 +1,6 @@
 import { storageFailure } from '../../errors.ts';
 import type { TrustEvent } from '../trusted-blobs.ts';
+import { shorten } from './access-log.ts';
 import { publicError } from './error-answer.ts';
 import type { Exchange } from './exchange.ts';
 
@@ -17,7 +18,10 @@ export function logFailure(logger: Logger, { request }: Exchange, error: unknown
   if (status < 500 || status === 503) return;
   const { message, stack, cause } =
     storageFailure(error) ?? (error instanceof Error ? error : new Error(String(error)));
-  logger.error({ code, path: request.url, error: message, stack, cause: String(cause ?? '') }, 'a request failed');
+  logger.error(
+    { code, path: shorten(request.url ?? ''), error: message, stack, cause: String(cause ?? '') },
+    'a request failed',
+  );
 }
 
 export function logTrust(logger: Logger, event: TrustEvent): void {

@@ -1,5 +1,6 @@
 /** What the front answers by itself must be what Node's HTTP server would have answered. */
 import assert from 'node:assert/strict';
+import diagnostics from 'node:diagnostics_channel';
 import net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -118,6 +119,46 @@ test('a connection that asks nothing more is closed in time', async (t) => {
     await exchangeRaw(server.port, text);
     assert.ok(performance.now() - begun >= 150, 'closed too early');
   }
+});
+
+test('a client that takes its last answers late is cut all the same when it is stuck in the next one', {
+  timeout: 60_000,
+}, async (t) => {
+  const repository = await TestRepository.make(t);
+  await repository.put('files/d/hot', testBytes(1_000_000));
+  await repository.put('files/d/big', testBytes(32 << 20));
+  const server = await repository.serve(t, { limits: { idleTimeout: 1500 } });
+  await (await fetch(new URL('/repos/files/d/hot', server.url))).arrayBuffer();
+  const peers: net.Socket[] = [];
+  const note = (message: unknown) => peers.push((message as { socket: net.Socket }).socket);
+  diagnostics.subscribe('net.server.socket', note);
+  t.after(() => diagnostics.unsubscribe('net.server.socket', note));
+  const client = net.connect(server.port, '127.0.0.1').on('error', () => undefined);
+  t.after(() => client.destroy());
+  await until('it is there', () => peers.length > 0);
+  let received = 0;
+  client.on('data', (piece: Buffer) => {
+    received += piece.length;
+  });
+  client.pause();
+  const [peer] = peers;
+  const isWaiting = () => (peer?.writableLength ?? 0) > 0;
+  let asked = 0;
+  for (let looks = 0; looks < 3; looks = isWaiting() ? looks + 1 : 0) {
+    if (!isWaiting()) {
+      client.write(request('hot'));
+      asked += 1;
+      await until('it is answered', () => (peer?.bytesWritten ?? 0) > asked * 1_000_000);
+    }
+    await sleep(20);
+  }
+  client.write(request('big', 'Range: bytes=0-\r\n'));
+  await until('the server has it', async () => (await metric(server, 'airlock_http_in_flight')) > 1);
+  client.resume();
+  await until('the first are taken', () => received > asked * 1_000_000 + 2_000_000);
+  client.pause();
+  // The system may take some more of it now and then, which counts as a client that moves.
+  while (peer?.destroyed === false) await sleep(20);
 });
 
 test('a stuck client is cut, and its body is let go', async (t) => {

@@ -1,9 +1,16 @@
 import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
 import http from 'node:http';
 import net from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import tls from 'node:tls';
 import { isAirlockError } from '../../../src/errors.ts';
+import { blobPath } from '../../../src/repo/blobs/layout.ts';
+import { readTls } from '../../../src/repo/http/tls.ts';
+import { makeCertificate } from '../../support/certificates.ts';
+import { needs } from '../../support/needs.ts';
+import { tempDir } from '../../support/temp-dir.ts';
 import { exchangeRaw, metric, TestRepository, testBytes, until } from './support.ts';
 
 test('an address in use is told with what to do', async (t) => {
@@ -29,6 +36,34 @@ test('its URL can be opened', async (t) => {
   if (six === undefined) return t.diagnostic('no IPv6 here');
   assert.match(six.url, /^http:\/\/\[::1\]:\d+$/);
   assert.equal((await fetch(six.url)).status, 200);
+});
+
+test('a refused client that says nothing does not hold up the end', {
+  ...needs('openssl'),
+  timeout: 30_000,
+}, async (t) => {
+  const { certificate, key } = makeCertificate(await tempDir(t), 'localhost', 'DNS:localhost');
+  const material = await readTls('/', { certificate, key, clients: certificate });
+  const repository = await TestRepository.make(t);
+  const hours = { headersTimeout: 3600_000, requestTimeout: 3600_000, drainTimeout: 3600_000 };
+  const server = await repository.serve(t, { tls: material, limits: hours });
+  const client = tls.connect({ port: server.port, host: '127.0.0.1', rejectUnauthorized: false });
+  client.on('error', () => undefined).resume();
+  const isClosed = new Promise((resolve) => client.once('close', resolve));
+  await until('it is refused', () => server.log.some(({ message }) => message.includes('refused for its certificate')));
+  await server.close();
+  await isClosed;
+});
+
+test('the log of failures says no more of a target than its path', async (t) => {
+  const repository = await TestRepository.make(t);
+  const digest = await repository.put('files/a', testBytes(10));
+  await rm(blobPath(repository.dir, digest));
+  const server = await repository.serve(t);
+  assert.equal((await fetch(new URL('/repos/files/a?token=secret', server.url))).status, 500);
+  const line = server.log.find(({ message }) => message === 'a request failed');
+  assert.equal(line?.facts.path, '/repos/files/a');
+  assert.doesNotMatch(JSON.stringify(server.log), /secret/);
 });
 
 test('closing lets answers under way finish, refuses new ones, and closes idle connections', async (t) => {

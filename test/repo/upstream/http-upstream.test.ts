@@ -73,6 +73,19 @@ test('ranges and conditions are asked for as the standard says', async (t) => {
   assert.equal(await from.head('y'), undefined);
 });
 
+test('a folder that is asked for as if it were a file is no file', async (t) => {
+  const origin = await Origin.start(t);
+  origin.files.set('/base/folder', (_request, response) =>
+    response.writeHead(301, { location: '/base/folder/' }).end(),
+  );
+  origin.files.set('/base/folder/', { bytes: Buffer.from('<a href="x">') });
+  const from = upstream(t, `${origin.url}/base`);
+  assert.equal((await from.fetch('folder')).type, 'missing');
+  assert.equal(await from.head('folder'), undefined);
+  assert.equal(String((await read(from, 'folder/')).bytes), '<a href="x">');
+  assert.equal((await from.head('folder/'))?.size, 12);
+});
+
 test('answers that cannot be the content are refused', async (t) => {
   const origin = await Origin.start(t);
   const from = upstream(t, origin.url);
