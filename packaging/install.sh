@@ -20,6 +20,8 @@ say() { printf '%s\n' "$*"; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 
 main() {
+  # What root has set for commands of its own is not meant for the service's data.
+  for name in $(env | sed -n 's/^\(AIRLOCK_[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$name"; done
   action=install
   root=
   while [ $# -gt 0 ]; do
@@ -60,7 +62,9 @@ install() {
   if [ -z "$root" ]; then
     make_user
     systemd daemon-reload
-    systemd try-restart airlock.service || fail "Airlock $version is installed, but does not start: journalctl -u airlock. Back to the one before: $0 --rollback"
+    was=$(running)
+    { systemd try-restart airlock.service && stays_up; } ||
+      fail "Airlock $version is installed, but does not start: journalctl -u airlock. Back to the one before: $0 --rollback"
   fi
   forget_others
   rm -rf "$opt/.cache"
@@ -106,7 +110,8 @@ rollback() {
     [ "$was" = no ] || systemd start airlock.service
     fail "Airlock $after cannot work with this data; Airlock $before is in use as before."
   fi
-  [ "$was" = no ] || systemd start airlock.service
+  [ "$was" = no ] || { systemd start airlock.service && stays_up; } ||
+    fail "Airlock $after is in use, but does not start: journalctl -u airlock. Back to Airlock $before: $0 --rollback"
   say "Went back from Airlock $before to $after."
 }
 
@@ -182,6 +187,20 @@ systemd() {
 
 running() {
   if [ -z "$root" ] && [ -d /run/systemd/system ] && systemctl is-active --quiet airlock.service; then echo yes; else echo no; fi
+}
+
+# Whether the service that ran before ($was) goes on to run. systemd calls it started once its program runs, which is before that
+# has looked at anything.
+stays_up() {
+  [ "$was" = yes ] || return 0
+  for second in 1 2 3 4 5 6 7 8 9 10; do
+    sleep 1
+    systemctl is-active --quiet airlock.service || return 1
+    case $(systemctl show --property NRestarts airlock.service) in
+      NRestarts=0 | '') ;;
+      *) return 1 ;;
+    esac
+  done
 }
 
 main "$@"

@@ -208,7 +208,8 @@ export function parseConfig(text: string, name: string): Config {
 function locate(text: string, name: string, environment: Environment): ReadConfig {
   const isSet = Object.keys(environment).some((variable) => variable.startsWith(PREFIX));
   const keys = isSet ? configKeys() : [];
-  const { value: config, place } = parseYaml(text, name, schema, overridesIn(environment, keys));
+  const overrides = overridesIn(environment, keys);
+  const { value: config, place } = parseYaml(text, name, schema, { overrides, named: ['upstreams'] });
   const doubtful = doubtfulVariables(environment, keys, placesOfSecrets(config));
   if (doubtful.length === 0) return { config, place, name };
   throw invalid(

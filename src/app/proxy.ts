@@ -11,7 +11,7 @@ import type { VendorKey } from '../repo/formats/openpgp/key-files.ts';
 import type { Logger } from '../repo/http/logger.ts';
 import type { TrustedBlobs } from '../repo/trusted-blobs.ts';
 import { configuredKeys } from './upstream-keys.ts';
-import { certificates, upstreamSite } from './upstream-sites.ts';
+import { certificates, logCertificateWarnings, upstreamSite } from './upstream-sites.ts';
 
 /** What stands in the configuration of sources; commands may put something else in its place. */
 export type SourceConfig = Pick<
@@ -51,10 +51,14 @@ export async function openProxyOf(
   const asksPeer = peer !== undefined && !followsPeer;
   if (conductors.length === 0 && !asksPeer && Object.keys(upstreams).length === 0) return undefined;
   const { catalog, blobs, dataDir } = app;
+  if (conductors.length > 0 || asksPeer) await logCertificateWarnings(logger, dataDir, config);
   const shown = await certificates(dataDir, config);
   const near = (url: string) => ({ url, ...shown });
   const sites: SiteOptions[] = [];
-  for (const [name, upstream] of Object.entries(upstreams)) sites.push(await upstreamSite(dataDir, name, upstream));
+  for (const [name, upstream] of Object.entries(upstreams)) {
+    await logCertificateWarnings(logger, dataDir, upstream, `upstreams.${name}.`);
+    sites.push(await upstreamSite(dataDir, name, upstream));
+  }
   const keys = new Map<string, readonly VendorKey[]>();
   for (const [name, upstream] of Object.entries(upstreams)) {
     keys.set(name, await configuredKeys(dataDir, `upstreams.${name}.keys`, upstream.keys));

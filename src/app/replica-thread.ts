@@ -6,10 +6,12 @@ import { isAirlockError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import type { ProcessLock } from '../repo/blobs/process-lock.ts';
 import type { Logger } from '../repo/http/logger.ts';
+import { revokedHere } from '../sync/bundle/revoked.ts';
 import { keepInStep } from '../sync/replica/keep-in-step.ts';
 import { Peer } from '../sync/replica/peer.ts';
 import { Replicator } from '../sync/replica/replicator.ts';
 import { lockReplica, openPeer, type ReplicaMessage, type ReplicaTask, STOP } from './replica.ts';
+import { logCertificateWarnings } from './upstream-sites.ts';
 
 if (parentPort !== null) await replicate(parentPort, workerData as ReplicaTask);
 
@@ -22,14 +24,22 @@ async function replicate(port: MessagePort, task: ReplicaTask): Promise<void> {
   const app = await openApp(task);
   const lock = await waitForLock(app.dataDir, stop.signal);
   const { peer: url = '', ca, clientCertificate, clientKey } = app.config;
-  const upstream = await openPeer(app.dataDir, { peer: url, ca, clientCertificate, clientKey });
+  const shown = { ca, clientCertificate, clientKey };
+  const logger = loggerTo(say);
+  await logCertificateWarnings(logger, app.dataDir, shown);
+  const upstream = await openPeer(app.dataDir, { peer: url, ...shown });
   try {
     const peer = new Peer(upstream);
-    const replicator = new Replicator({ context: () => app.ingest(), peer, instance: task.instance });
+    const replicator = new Replicator({
+      context: () => app.ingest(),
+      peer,
+      revoked: () => revokedHere(app.dataDir),
+      instance: task.instance,
+    });
     await keepInStep(replicator, {
       peer: url,
       signal: stop.signal,
-      logger: loggerTo(say),
+      logger,
       onStatus: (status) => say({ type: 'status', status }),
     });
   } finally {

@@ -12,6 +12,7 @@ import type { App } from '../app.ts';
 import { limits } from '../limits.ts';
 import type { Logger } from '../repo/http/logger.ts';
 import { type Schedule, startSchedule } from '../sync/mirror/schedule.ts';
+import type { SourceConfig } from './proxy.ts';
 
 const CLI = path.join(path.dirname(import.meta.dirname), 'cli.ts');
 /** Others come first. */
@@ -20,18 +21,22 @@ const NICE = 10;
 /** @returns undefined where nothing is to be mirrored by the clock. The caller stops it. */
 export function startSyncSchedule(
   app: App,
-  { offlineMode }: { offlineMode: boolean },
+  sources: Pick<SourceConfig, 'offlineMode' | 'sourceType'>,
   logger: Logger,
 ): Schedule | undefined {
   const { config, catalog } = app;
   const every = config.schedule.upstreams;
   const names = Object.keys(config.upstreams).filter((name) => (config.upstreams[name]?.mirror.length ?? 0) > 0);
-  if (every === undefined || offlineMode || names.length === 0) return undefined;
+  // A sync is a process that knows the configuration, and not what the server was told beside it.
+  const hasInternet = [sources, config].every((each) => !each.offlineMode && each.sourceType !== 'conductor-only');
+  if (every === undefined || !hasInternet || names.length === 0) return undefined;
   return startSchedule({
     names,
     every,
     last: async (name) => (await catalog.syncs(name, 1))[0]?.startedAt,
     run: (name, signal) => runSync(app, name, logger, signal),
+    failed: (upstream, error) =>
+      logger.error({ upstream, error: String(error) }, 'a scheduled sync could not be begun'),
     now: Date.now,
     sleep: (time, stop) => sleep(time, undefined, { ref: false, signal: stop }).catch(() => undefined),
     random: Math.random,

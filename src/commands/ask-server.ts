@@ -1,17 +1,19 @@
 /** Questions to a running server: that of this data directory, or another one. */
 import type { IncomingMessage } from 'node:http';
 import type { RequestOptions } from 'node:https';
-import { text } from 'node:stream/consumers';
 import { certificates } from '../app/upstream-sites.ts';
 import type { App } from '../app.ts';
 import { formatAddress } from '../config/values.ts';
 import type { Config } from '../config.ts';
-import { AirlockError } from '../errors.ts';
+import { AirlockError, isAirlockError } from '../errors.ts';
+import { limits } from '../limits.ts';
 
 type Node = Pick<App, 'dataDir' | 'config'>;
 
 /** Longer than any answer takes, milliseconds. */
 const PATIENCE = 30_000;
+/** Characters of an answer that a message repeats. */
+const MOST_SAID = 500;
 
 /**
  * Asks the API.
@@ -22,20 +24,38 @@ export async function askServer<T>(node: Node, base: string | undefined, path: s
   const url = new URL(path, base ?? localUrl(node.config));
   const { status, body } = await get(url, url.protocol === 'https:' ? await trust(node, base === undefined) : {}).catch(
     (cause: unknown) => {
+      if (isAirlockError(cause)) throw cause;
       const why = cause instanceof Error ? cause.message : String(cause);
       throw new AirlockError(
         'upstream.unreachable',
-        `No server answers at ${url.origin} (${why}). Start one with "airlock proxy", or name it with --url URL.`,
+        `No server answers at ${url.origin} (${why}). Start one with "airlock proxy"; if it listens elsewhere than the configuration says, name it with --url URL.`,
         { cause },
       );
     },
   );
-  if (status === 200) return JSON.parse(body) as T;
+  if (status === 200) return parsed<T>(body, url);
   const why =
     status === 403
-      ? `It refuses this client (403). ${body.trim()}`
+      ? `It refuses this client (403). ${body.trim().slice(0, MOST_SAID)}`
       : `The server at ${url.origin} fetches from nobody (${status} at ${url.pathname}). Name another one with --url URL.`;
   throw new AirlockError('upstream.failed', why);
+}
+
+/** @throws upstream.failed: somebody else answers, such as the login page of a network */
+function parsed<T>(body: string, url: URL): T {
+  try {
+    return JSON.parse(body) as T;
+  } catch (cause) {
+    throw noAirlock(url, `no JSON at ${url.pathname}`, cause);
+  }
+}
+
+function noAirlock({ origin }: URL, why: string, cause?: unknown): AirlockError {
+  return new AirlockError(
+    'upstream.failed',
+    `What answers at ${origin} is no Airlock (${why}). Name the server with --url URL, and see that no proxy or login page stands before it.`,
+    { cause },
+  );
 }
 
 /**
@@ -63,7 +83,14 @@ async function get(url: URL, options: RequestOptions): Promise<{ status: number;
     const asked = request(url, { ...options, agent: false, signal: AbortSignal.timeout(PATIENCE) });
     asked.once('response', resolve).once('error', reject).end();
   });
-  return { status: response.statusCode ?? 0, body: await text(response) };
+  const pieces: Buffer[] = [];
+  let length = 0;
+  for await (const piece of response as AsyncIterable<Buffer>) {
+    length += piece.length;
+    if (length > limits.apiAnswer) throw noAirlock(url, `more than ${limits.apiAnswer} bytes at ${url.pathname}`);
+    pieces.push(piece);
+  }
+  return { status: response.statusCode ?? 0, body: Buffer.concat(pieces).toString('utf8') };
 }
 
 function localUrl({ listen: { host, port }, tls }: Config): string {

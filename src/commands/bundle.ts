@@ -22,6 +22,7 @@ import type { Scanner, ScanReport } from '../sync/bundle/scan.ts';
 import { keepHeapSmall } from '../sync/bundle/small-heap.ts';
 import { SiteTrust } from '../sync/trust/site-trust.ts';
 import { appAction } from './command.ts';
+import { requireFolderOf } from './destination.ts';
 import { formatBytes } from './format.ts';
 import { type PlaceFlags, placeOptions, withPlaces } from './places.ts';
 
@@ -33,9 +34,11 @@ export function bundleCommands(program: Command): void {
     .argument('<dirs...>', 'folders of bundles, or folders that hold them; or sftp://USER@HOST/PATH')
     .description('say what a medium holds, and whether this site would take it')
     .addHelpText('after', '\nExample:\n  airlock bundle inspect /media/stick');
-  appAction<[string[], PlaceFlags]>(placeOptions(inspect), async (app, { signal }, dirs, flags) => {
+  appAction<[string[], PlaceFlags]>(placeOptions(inspect), async (app, { signal, progress }, dirs, flags) => {
     keepHeapSmall();
-    const found = await withPlaces(dirs, { flags, signal }, (places) => inspectBundles(siteContext(app), places));
+    const found = await withPlaces(dirs, { flags, signal }, (places) => {
+      return inspectBundles(siteContext(app), places, (line) => progress.note(line));
+    });
     return { json: found, text: found.map(describeInspected).join('\n\n') };
   });
 
@@ -98,6 +101,7 @@ export function importBundleCommand(parent: Command): void {
   appAction<[string[], PlaceFlags & ImportFlags]>(
     placeOptions(command),
     async (app, { signal, progress }, dirs, flags) => {
+      if (flags.report !== undefined) await requireFolderOf(flags.report);
       const context = { packages: await app.ingest(), trust: siteTrust(app), now: () => new Date() };
       keepHeapSmall();
       const options = { signal, progress, acceptExpired: flags.acceptExpired ?? false, ...scannerOf(app, flags) };

@@ -129,11 +129,11 @@ async function chooseImages(app: App, session: Session, wants: IsoWants): Promis
   const isNamed = wants.hunt !== undefined && wants.hunt.length > 0;
   const folders = isNamed ? wants.hunt : USUAL_PLACES;
   const found = await hunt(folders, { signal: session.signal, except: [app.dataDir] });
-  const files = found.images.filter((file) => isImageName(path.basename(file)));
+  const files = found.files.filter((file) => isImageName(path.basename(file)));
   const skipped = [
     // Of the usual places most are missing somewhere.
     ...found.skipped.filter(({ isMissing }) => isNamed || wants.verbose || !isMissing),
-    ...found.images
+    ...found.files
       .filter((file) => !files.includes(file))
       .map((file) => ({ file, why: 'not named as the vendor names images' })),
   ].map(({ file, why }) => ({ file, why }));

@@ -14,6 +14,7 @@ import { withdrawContent } from '../sync/bundle/withdraw.ts';
 import { revoke } from '../sync/trust/published-revocations.ts';
 import { Publisher, type PublisherFacts, type SigningOutcome } from '../sync/trust/publisher.ts';
 import { action, appAction, appOptions, type Session, wholeNumber } from './command.ts';
+import { requireFolderOf } from './destination.ts';
 
 export function keysCommands(program: Command): void {
   const keys = program.command('keys').description('the keys that sign bundles');
@@ -66,6 +67,7 @@ export function keysCommands(program: Command): void {
     .description('write the root file that sites trust')
     .addHelpText('after', '\nExample:\n  airlock keys export-root /media/stick/root.json');
   action<[string]>(exportRoot, async (session, file) => {
+    await requireFolderOf(file);
     const publisher = publisherOf(session);
     const { bytes } = await publisher.root();
     const { fingerprint } = await publisher.facts();
@@ -90,6 +92,7 @@ function repositoryKeyCommands(keys: Command): void {
     .description('write the private key, for the other half of an HA pair')
     .addHelpText('after', '\nExample:\n  airlock keys repository export /media/stick/repository-key.asc');
   appAction<[string]>(exportKey, async ({ dataDir }, _session, file) => {
+    await requireFolderOf(file);
     await writeFileDurably(path.resolve(file), Buffer.from(await exportRepositoryKey(dataDir)), { mode: 0o600 });
     const { fingerprint } = await openRepositoryKey(dataDir);
     return {
@@ -164,9 +167,12 @@ function describe({ fingerprint, rootVersion, rootExpires, roles, pending }: Pub
   ];
 }
 
-function describeOutcome({ file, role, version, counts, complete, adopted }: SigningOutcome): string {
+function describeOutcome({ file, role, version, counts, complete, adopted, delegations }: SigningOutcome): string {
   const signed = counts.map(({ signed: by, threshold }) => `${by} of ${threshold}`).join(' and ');
   const what = `${role} ${version}: ${signed} signatures`;
+  if (adopted && delegations?.adopted === false) {
+    return `${what}. It is in force.\n${describeOutcome(delegations)}\nUntil then no bundle can be exported.`;
+  }
   if (adopted) return `${what}. It is in force.`;
   return complete
     ? `${what}. ${quoteUnsafe(file)} is complete: take it back to the export station, and sign it there.`

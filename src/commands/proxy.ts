@@ -51,7 +51,11 @@ function statusCommand(parent: Command): void {
   const status = parent
     .command('status')
     .description('say how the sources are and which versions they have, what was fetched and what is being fetched')
-    .option('--url <url>', 'of the running server (default: on this machine, as configured)', webAddress)
+    .option(
+      '--url <url>',
+      'of the running server (default: on this machine, at "listen" of the configuration)',
+      webAddress,
+    )
     .addHelpText('after', '\nExample:\n  airlock proxy status');
   appAction<[{ url?: string }]>(status, async (app, _session, { url }) => {
     const [sources, versions, cache] = await Promise.all([

@@ -22,7 +22,9 @@ export function replicateCommand(parent: Command): void {
     const lock = lockReplica(dataDir);
     const upstream = await openPeer(dataDir, { ...config, peer: url });
     try {
-      const replicator = new Replicator({ context: () => app.ingest(), peer: new Peer(upstream) });
+      const { revokedHere } = await import('../sync/bundle/revoked.ts');
+      const peer = new Peer(upstream);
+      const replicator = new Replicator({ context: () => app.ingest(), peer, revoked: () => revokedHere(dataDir) });
       const { changes } = await replicator.round({ signal, progress });
       const { conflicts, keys, failures } = replicator.standing;
       const lines = [

@@ -31,11 +31,12 @@ interface AtPeer {
   readonly trouble?: string;
 }
 
-async function atPeer({ config: { peer, ca }, dataDir }: App, signal: AbortSignal): Promise<AtPeer> {
+async function atPeer({ config, dataDir }: App, signal: AbortSignal): Promise<AtPeer> {
+  const { peer } = config;
   if (peer === undefined) return { releases: null };
   const { openPeer } = await import('../app/replica.ts');
   const { releasesAt } = await import('../sync/replica/locations.ts');
-  const upstream = await openPeer(dataDir, { peer, ca });
+  const upstream = await openPeer(dataDir, { ...config, peer });
   try {
     return { releases: await releasesAt(upstream, signal) };
   } catch (error) {

@@ -1,4 +1,4 @@
-/** `tls init | renew | client | show`: certificates for serving over HTTPS, of a small authority of our own. */
+/** `tls init | renew | client | revoke | show`: certificates for serving over HTTPS, of a small authority of our own. */
 import os from 'node:os';
 import path from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
@@ -20,6 +20,7 @@ export function tlsCommands(program: Command): void {
   initCommand(tls);
   renewCommand(tls);
   clientCommand(tls);
+  revokeCommand(tls);
   showCommand(tls);
 }
 
@@ -60,7 +61,10 @@ function renewCommand(tls: Command): void {
   const renew = orderOptions(tls.command('renew'))
     .option(NAME[0], 'host name or address of this server; repeatable (default: those of the former one)', collect)
     .description('make a new certificate of this server, signed by the same authority, in the place of the former one')
-    .addHelpText('after', '\nExample:\n  airlock tls renew --days 365');
+    .addHelpText(
+      'after',
+      '\nThe private key stays. For a new one, move keys/tls/server.key away before.\n\nExample:\n  airlock tls renew --days 365',
+    );
   action<[OrderFlags]>(renew, async (session, { name = [], days }) => {
     const { DEFAULT_DAYS, renewServer } = await import('../repo/http/tls-authority.ts');
     const { dataDir } = await openConfig(session);
@@ -94,6 +98,28 @@ function clientCommand(tls: Command): void {
   });
 }
 
+function revokeCommand(tls: Command): void {
+  const revoke = tls
+    .command('revoke')
+    .argument('<what>', 'the name of a client whose certificate is here, or a serial number')
+    .description('let a client in no more, though its certificate is valid')
+    .addHelpText(
+      'after',
+      '\nAfter that, "airlock tls client" makes a new one for it.\n\nExample:\n  airlock tls revoke router-7',
+    );
+  action<[string]>(revoke, async (session, what) => {
+    const { revokeClient } = await import('../repo/http/tls-authority.ts');
+    const { dataDir } = await openConfig(session);
+    const { serial, subject } = await revokeClient(dataDir, what, new Date());
+    const lines = [
+      subject === null ? `✔ Serial number ${serial} is revoked.` : `✔ ${subject}, serial number ${serial}, is revoked.`,
+      'Send SIGHUP to the running server: it lets this client in no more, and ends its connections.',
+      `At every other server that lets in clients of the same authority: airlock tls revoke ${serial}`,
+    ];
+    return { json: { serial, subject }, text: lines.join('\n') };
+  });
+}
+
 function showCommand(tls: Command): void {
   const show = tls
     .command('show')
@@ -103,19 +129,28 @@ function showCommand(tls: Command): void {
   action<[string | undefined]>(show, async (session, file) => {
     const all = file === undefined ? await certificatesHere(session) : await certificatesIn(file);
     const { RENEW_DAYS } = await import('../repo/http/tls.ts');
+    const { readRevoked } = await import('../repo/http/tls-revoked.ts');
+    const revoked = await readRevoked(path.resolve(appOptions(session.options).dataDir));
     const soon = Date.now() + RENEW_DAYS * 24 * 60 * 60_000;
-    const rows = all.map(({ file: name, facts: { subject, names, until } }) => [
+    const state = ({ serial, until }: CertificateFacts) => {
+      if (revoked.has(serial)) return ' (revoked)';
+      return until.getTime() < Date.now() ? ' (expired)' : until.getTime() < soon ? ' (soon)' : '';
+    };
+    const rows = all.map(({ file: name, facts: each }) => [
       name,
-      subject,
-      `${day(until)}${until.getTime() < Date.now() ? ' (expired)' : until.getTime() < soon ? ' (soon)' : ''}`,
-      names.join(' '),
+      each.subject,
+      `${day(each.until)}${state(each)}`,
+      each.names.join(' '),
     ]);
     const prints = all.map(
       ({ file: name, facts: { fingerprint } }) => `${quoteUnsafe(name)}\n  SHA-256 ${fingerprint}`,
     );
     const none = 'There are no certificates here. "airlock tls init" makes an authority and one of this server.';
     return {
-      json: all.map(({ file: certificate, facts: each }) => facts(each, { certificate })),
+      json: all.map(({ file: certificate, facts: each }) => ({
+        ...facts(each, { certificate }),
+        revoked: revoked.has(each.serial),
+      })),
       text: all.length === 0 ? none : [formatTable(['File', 'Of', 'Until', 'Names'], rows), '', ...prints].join('\n'),
     };
   });
@@ -182,13 +217,13 @@ function day(date: Date): string {
 
 /** For programs. */
 function facts(
-  { subject, issuer, names, from, until, fingerprint }: CertificateFacts,
+  { subject, issuer, serial, names, from, until, fingerprint }: CertificateFacts,
   files: { readonly certificate: string; readonly key?: string },
 ): object {
   const { certificate, key } = files;
   return {
     certificate,
     ...(key === undefined ? {} : { key }),
-    ...{ subject, issuer, names, from: from.toISOString(), until: until.toISOString(), fingerprint },
+    ...{ subject, issuer, serial, names, from: from.toISOString(), until: until.toISOString(), fingerprint },
   };
 }

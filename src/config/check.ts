@@ -5,7 +5,7 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { configuredKeys } from '../app/upstream-keys.ts';
-import { certificates, readSecret } from '../app/upstream-sites.ts';
+import { type CertificateConfig, certificateWarnings, readSecret } from '../app/upstream-sites.ts';
 import type { Config } from '../config.ts';
 import { isAirlockError } from '../errors.ts';
 import { readTls } from '../repo/http/tls.ts';
@@ -22,7 +22,7 @@ export interface Finding {
 export async function checkConfig(dataDir: string, config: Config): Promise<Finding[]> {
   const found = await Promise.all([
     checkTls(dataDir, config),
-    gathered(['ca'], () => certificates(dataDir, config)),
+    checkCertificates(dataDir, [], config),
     ...Object.entries(config.upstreams).map(([name, upstream]) => checkUpstream(dataDir, name, upstream)),
     checkLog(dataDir, config),
   ]);
@@ -38,17 +38,33 @@ async function checkTls(dataDir: string, { tls }: Config): Promise<Finding[]> {
   return [...faults, ...read.map((message) => ({ path: ['tls'], message, isWarning: true }))];
 }
 
+/** With which others introduce themselves to us, and we to them. @param section where they stand */
+async function checkCertificates(
+  dataDir: string,
+  section: readonly string[],
+  config: CertificateConfig,
+): Promise<Finding[]> {
+  const warnings: Finding[] = [];
+  const faults = await gathered([...section, 'ca'], async () => {
+    const found = await certificateWarnings(dataDir, config, section.map((name) => `${name}.`).join(''));
+    warnings.push(...found.map(({ key, message }) => ({ path: [...section, key], message, isWarning: true })));
+  });
+  return [...faults, ...warnings];
+}
+
 async function checkUpstream(dataDir: string, name: string, upstream: Config['upstreams'][string]): Promise<Finding[]> {
   const path = ['upstreams', name];
   const { username, password, keys } = upstream;
   const at = path.join('.');
   const checks = [
-    () => certificates(dataDir, upstream, `${at}.`),
     ...(username === undefined ? [] : [() => readSecret(dataDir, `${at}.username`, username)]),
     ...(password === undefined ? [] : [() => readSecret(dataDir, `${at}.password`, password)]),
     ...keys.map((file) => () => configuredKeys(dataDir, `${at}.keys`, [file])),
   ];
-  const faults = await Promise.all(checks.map((check) => gathered(path, check)));
+  const faults = await Promise.all([
+    checkCertificates(dataDir, path, upstream),
+    ...checks.map((check) => gathered(path, check)),
+  ]);
   return [...faults.flat(), ...exposedSecrets(path, upstream)];
 }
 

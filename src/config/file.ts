@@ -2,7 +2,7 @@
  * A YAML file read against a schema: every fault with its line.
  */
 import { constants, type FileHandle, open } from 'node:fs/promises';
-import { type Document, LineCounter, parseDocument, visit } from 'yaml';
+import { type Document, isCollection, LineCounter, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
 import { AirlockError, systemCode } from '../errors.ts';
 import { limits } from '../limits.ts';
@@ -83,27 +83,29 @@ export interface ReadYaml<T> {
  * @param text YAML; a key with nothing behind it has its default
  * @param name of the file, for messages
  * @param overrides take the place of what the file says
+ * @param named keys whose sections are named by the user: one with nothing behind its name is there all the same
  * @throws config.invalid with the line of each fault, in the order of lines; faults of overrides come first
  */
 export function parseYaml<T extends z.ZodType>(
   text: string,
   name: string,
   schema: T,
-  overrides: readonly Override[] = [],
+  { overrides = [], named = [] }: { readonly overrides?: readonly Override[]; readonly named?: readonly string[] } = {},
 ): ReadYaml<z.output<T>> {
   const lines = new LineCounter();
   const document = readYaml(text, name, lines);
   const lineAt = (offset: number) => lines.linePos(offset).line;
   const broken = document.errors.map(({ pos, message }) => ({
     line: lineAt(pos[0]),
-    message: message.split('\n', 1)[0] ?? '',
+    // Not what it quotes of the file, which may be a secret: "password: |hunter2".
+    message: (message.split('\n', 1)[0] ?? '').replace(/(?<=\S): .*(?= at line )/, ''),
   }));
   if (broken.length > 0) throw invalid(name, broken);
   const place = (keys: readonly PropertyKey[]) => {
     const override = overrides.find(({ path }) => path.every((key, depth) => key === keys[depth]));
     return override === undefined ? { line: lineAt(offsetOf(document, keys)) } : { variable: override.variable };
   };
-  const value = withOverrides(withoutNulls(toValue(document, name, lineAt)) ?? {}, overrides);
+  const value = withOverrides(withoutNulls(toValue(document, name, lineAt), named) ?? {}, overrides);
   const result = schema.safeParse(value);
   if (result.success) return { value: result.data, place };
   throw invalid(
@@ -114,9 +116,13 @@ export function parseYaml<T extends z.ZodType>(
             ...place([...issue.path, key]),
             message: `there is no key ${[...issue.path, key].join('.')}`,
           }))
-        : [{ ...place(issue.path), message: `${issue.path.join('.') || 'the file'}: ${issue.message}` }],
+        : [{ ...place(issue.path), message: `${issue.path.join('.') || 'the file'}: ${inWords(issue.message)}` }],
     ),
   );
+}
+
+function inWords(message: string): string {
+  return message.endsWith('received null') ? 'has nothing behind it; write it out, or take it away' : message;
 }
 
 /** What is no section in the file is left as it is: the schema says so. */
@@ -148,32 +154,52 @@ function readYaml(text: string, name: string, lineCounter: LineCounter): Documen
   }
 }
 
-/** @throws config.invalid for aliases that lead nowhere or multiply what there is */
+/** @throws config.invalid for aliases that lead nowhere or in a circle, that are many, or multiply what there is */
 function toValue(document: Document, name: string, lineAt: (offset: number) => number): unknown {
   const faults: Fault[] = [];
+  const anchors = new Set<string>();
+  const most = limits.config.aliases;
+  let aliases = 0;
   visit(document, {
-    Alias(_key, alias) {
-      if (alias.resolve(document) !== undefined) return;
-      const line = lineAt(alias.range?.[0] ?? 0);
-      faults.push({ line, message: `there is no anchor &${alias.source} before this` });
+    Value(_key, { anchor }) {
+      if (anchor !== undefined) anchors.add(anchor);
+    },
+    Alias(_key, { source, range }, above) {
+      aliases += 1;
+      const isCircle = above.some((node) => isCollection(node) && node.anchor === source);
+      const line = lineAt(range?.[0] ?? 0);
+      if (aliases > most) faults.push({ line, message: `there are more than ${most} aliases; write them out` });
+      else if (isCircle) faults.push({ line, message: 'this alias leads to what it stands in' });
+      else if (!anchors.has(source)) faults.push({ line, message: NO_ANCHOR });
+      return aliases > most ? visit.BREAK : undefined;
     },
   });
   if (faults.length > 0) throw invalid(name, faults);
   try {
-    return document.toJS({ maxAliasCount: 100 });
+    return document.toJS({ maxAliasCount: most });
   } catch (cause) {
     throw invalid(name, [{ line: 1, message: cause instanceof Error ? cause.message : String(cause) }]);
   }
 }
 
-/** `log:` with nothing below is a section without settings. */
-function withoutNulls(value: unknown): unknown {
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) return value;
+/** Its name is not told: it may be a secret that was meant as a text. */
+const NO_ANCHOR = 'there is no such anchor before this; put quotes around a text that begins with *';
+
+/** `log:` with nothing below is a section without settings. @param named as parseYaml */
+function withoutNulls(value: unknown, named: readonly string[] = []): unknown {
+  if (Array.isArray(value)) return value.map((each) => withoutNulls(each));
+  if (!isSection(value)) return value;
+  const kept = Object.entries(value).filter(([, each]) => each !== null);
   return Object.fromEntries(
-    Object.entries(value)
-      .filter(([, each]) => each !== null)
-      .map(([key, each]) => [key, withoutNulls(each)]),
+    kept.map(([key, each]) => [
+      key,
+      named.includes(key) && isSection(each) ? mapValues(each, (entry) => withoutNulls(entry)) : withoutNulls(each),
+    ]),
   );
+}
+
+function mapValues(section: Record<string, unknown>, map: (value: unknown) => unknown): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(section).map(([key, value]) => [key, map(value)]));
 }
 
 /** Where the value of a key begins, or the innermost section around it that stands in the file. */

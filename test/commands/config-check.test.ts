@@ -1,10 +1,11 @@
 /** What `config check` finds beyond the text of a configuration. */
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { chmod, symlink, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, test } from 'node:test';
-import { makeCertificate } from '../support/certificates.ts';
-import { airlock, airlockJson } from '../support/cli.ts';
+import { type Certificate, makeCertificate, makeExpired } from '../support/certificates.ts';
+import { airlock, airlockJson, startServer } from '../support/cli.ts';
 import { needs } from '../support/needs.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { assertRefused, configFile } from './config-scene.ts';
@@ -51,6 +52,56 @@ upstreams:
     assert.match(stdout, /the certificate of one expires in 1 days/);
     await writeFile(path.join(data, 'airlock.yaml'), `clientKey: ${one.key}\n`);
     assert.match((await airlock(['--data', data, 'config', 'check'])).stderr, /:1: clientKey: says nothing without/);
+  });
+
+  test('certificates for others that have expired, and keys that others may read', async (t) => {
+    const data = await tempDir(t);
+    const [old, far] = [makeExpired(data, 'old'), makeExpired(data, 'far')];
+    await chmod(old.key, 0o644);
+    const shown = ({ certificate, key }: Certificate, indent = '') =>
+      ['ca', 'clientCertificate'].map((name) => `${indent}${name}: ${certificate}\n`).join('') +
+      `${indent}clientKey: ${key}\n`;
+    const upstream = `upstreams:\n  a.b:\n    url: https://a.example\n${shown(far, '    ')}`;
+    await writeFile(path.join(data, 'airlock.yaml'), `peer: https://b\n${shown(old)}${upstream}`);
+    const { code, stdout } = await airlock(['--data', data, 'config', 'check']);
+    assert.equal(code, 0);
+    const about = [...stdout.matchAll(/^! airlock\.yaml:(\d+): (\S+): (?:the certificate of )?(\w+)/gm)];
+    assert.deepEqual(
+      about.map(([, ...parts]) => parts),
+      [
+        ['2', 'ca', 'old'],
+        ['3', 'clientCertificate', 'old'],
+        ['4', 'clientKey', 'others'],
+        ['8', 'upstreams.a.b.ca', 'far'],
+        ['9', 'upstreams.a.b.clientCertificate', 'far'],
+      ],
+    );
+    assert.match(stdout, /old expired on 2020-01-02: servers refuse it/);
+    const server = await startServer(t, data);
+    const { stderr } = await server.stop();
+    assert.match(stderr, /clientCertificate: the certificate of old expired on 2020-01-02/);
+    assert.match(stderr, /upstreams\.a\.b\.ca: the certificate of far expired on 2020-01-02/);
+  });
+
+  describe('a secret in a file that is', () => {
+    const cases: [what: string, make: (file: string) => unknown, message: RegExp][] = [
+      ['empty', (file) => writeFile(file, ' \n'), /there is nothing in the file/],
+      ['not there', () => undefined, /there is no file/],
+      ['a pipe that nobody writes to', (file) => execFileSync('mkfifo', [file]), /is a named pipe, not a file/],
+      ['without end', (file) => symlink('/dev/zero', file), /is a device, not a file/],
+      ['huge', (file) => writeFile(file, '').then(() => truncate(file, 2 ** 31)), /has 2147483648 bytes/],
+    ];
+    for (const [what, make, message] of cases) {
+      test(what, async (t) => {
+        const file = await configFile(
+          t,
+          'upstreams:\n  ssr:\n    url: https://a.example\n    password: { file: token }\n',
+        );
+        await make(path.join(path.dirname(file), 'token'));
+        const refused = await assertRefused(file, message, ['--data', path.dirname(file)]);
+        assert.match(refused, /airlock\.yaml:4: upstreams\.ssr\.password: /);
+      });
+    }
   });
 
   test('what is dangerous or of no use is warned of, and can be used', async (t) => {

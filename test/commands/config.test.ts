@@ -16,6 +16,13 @@ describe('what a configuration may say', () => {
     assert.match(stdout, /memoryCache: 32MiB[\s\S]*maxSize: 64MiB[\s\S]*grace: 1d/);
   });
 
+  test('also keys of the rules in a list', async (t) => {
+    const rule = '{ kind: releases, path: a, select: }';
+    const text = `upstreams:\n  ssr:\n    url: https://a.example\n    mirror: [${rule}]\n    keys:\n`;
+    const { code, stderr } = await airlock(['--config', await configFile(t, text), 'config', 'print']);
+    assert.equal(code, 0, stderr);
+  });
+
   test('0 needs no unit', async (t) => {
     const file = await configFile(t, 'memoryCache: 0\nprune: { grace: 0 }\n');
     const { json } = await airlockJson<{ memoryCache: number; prune: { grace: number } }>([
@@ -71,6 +78,13 @@ test('secrets are not printed', async (t) => {
   }
 });
 
+test('a secret that is no text for want of quotes is not told', async (t) => {
+  for (const secret of ['*hunter2', '|hunter2', '!a!hunter2 x', ']hunter2']) {
+    const file = await configFile(t, `upstreams:\n  ssr:\n    url: https://a.example\n    password: ${secret}\n`);
+    assert.doesNotMatch(await assertRefused(file, /airlock\.yaml:4: /), /hunter2/, secret);
+  }
+});
+
 describe('refused with its line', () => {
   const cases: [what: string, text: string, message: RegExp][] = [
     ['a size without a unit', '\nmemoryCache: 32\n', /airlock\.yaml:2: memoryCache: 32 is not a size; .*unit/],
@@ -107,7 +121,18 @@ describe('refused with its line', () => {
     ['abandoned beyond the end', 'download: { abandoned: 101% }\n', /:1: download\.abandoned: "101%" is neither/],
     ['no bandwidth for clients', 'maxClientBandwidth: 0\n', /:1: maxClientBandwidth: 0 is not a bandwidth/],
     ['an unknown source type', 'sourceType: moon\n', /airlock\.yaml:1: sourceType: /],
-    ['an alias of nothing', 'listen: 0.0.0.0:1\nlog: *nothing\n', /airlock\.yaml:2: there is no anchor &nothing/],
+    ['an alias of nothing', 'listen: 0.0.0.0:1\nlog: *nothing\n', /airlock\.yaml:2: there is no such anchor before/],
+    [
+      'an alias of what it stands in',
+      'log: &a\n  level: *a\n',
+      /airlock\.yaml:2: this alias leads to what it stands in/,
+    ],
+    ['very many aliases', `a: &a 1\nb: [${Array(100_000).fill('*a').join()}]\n`, /:2: there are more than 100 aliases/],
+    [
+      'an upstream without anything',
+      'listen: 0.0.0.0:1\nupstreams:\n  ssr:\n',
+      /airlock\.yaml:3: upstreams\.ssr: has nothing behind it/,
+    ],
     ['aliases of aliases', bomb(), /airlock\.yaml:1: Excessive alias count/],
     ['no UTF-8', '', /it is not UTF-8/],
     ['deep nesting', '['.repeat(500_000), /airlock\.yaml:1: /],

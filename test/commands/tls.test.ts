@@ -1,6 +1,6 @@
 /** `tls init | renew | client | show`, and what the server says of certificates at its start. */
 import assert from 'node:assert/strict';
-import { chmod, copyFile, readFile, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { validityWarnings } from '../../src/repo/http/tls.ts';
@@ -68,6 +68,7 @@ test('what is said of a certificate that is not valid now', () => {
   const facts = {
     subject: 'a',
     issuer: 'b',
+    serial: '1',
     names: ['a'],
     fingerprint: '',
     from: day('2026-01-01'),
@@ -130,4 +131,43 @@ test('"tls init" makes what openssl takes, once, and only its owner reads the ke
     assert.equal((await airlock(['--data', await tempDir(t), 'tls', 'init', '--name', wrong])).code, 2, wrong);
   }
   assert.equal((await airlock(['--data', data, 'tls', 'client', '../x'])).code, 2);
+});
+
+describe('"tls renew"', TOOLS, () => {
+  const [KEY, CERTIFICATE] = ['keys/tls/server.key', 'keys/tls/server.pem'];
+
+  async function prepared(t: TestContext): Promise<string> {
+    const data = await tempDir(t);
+    await done(data, 'tls', 'init', '--name', 'conductor-a');
+    await writeFile(path.join(data, 'airlock.yaml'), `tls: { ${OWN_TLS} }\n`);
+    return data;
+  }
+
+  test('replaces the certificate alone: killed at any moment, the two belong together', async (t) => {
+    const data = await prepared(t);
+    const [key, certificate] = [KEY, CERTIFICATE].map((name) => path.join(data, name)) as [string, string];
+    const [before, former] = [await stat(key), await readFile(certificate)];
+    assert.match(await done(data, 'tls', 'renew'), /as conductor-a$/m);
+    const after = await stat(key);
+    assert.deepEqual([after.ino, after.mtimeMs], [before.ino, before.mtimeMs]);
+    assert.notDeepEqual(await readFile(certificate), former);
+    assert.match(await done(data, 'config', 'check'), /is good/);
+  });
+
+  test('makes do with a key of another certificate, and makes one where there is none', async (t) => {
+    const data = await prepared(t);
+    const key = path.join(data, KEY);
+    const mends = async () => {
+      assert.equal((await airlock(['--data', data, 'config', 'check'])).code, 2);
+      await done(data, 'tls', 'renew');
+      assert.match(await done(data, 'config', 'check'), /is good/);
+    };
+    await copyFile(path.join(data, 'keys/tls/ca.key'), key);
+    await mends();
+    await writeFile(key, 'nothing');
+    await mends();
+    await rm(key);
+    await mends();
+    assert.equal((await stat(key)).mode & 0o777, 0o600);
+  });
 });

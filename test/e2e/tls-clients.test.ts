@@ -1,12 +1,15 @@
 /** Clients and routers that introduce themselves, and know who vouches for the server. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { copyFile, readFile, writeFile } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
+import { Agent, get } from 'node:https';
 import path from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import tls from 'node:tls';
-import { digestOf, testBytes } from '../repo/http/support.ts';
+import { digestOf, testBytes, until } from '../repo/http/support.ts';
 import { makeCertificate } from '../support/certificates.ts';
-import { airlock } from '../support/cli.ts';
+import { airlock, startServer } from '../support/cli.ts';
 import { needs } from '../support/needs.ts';
 import { startRouter } from '../support/router.ts';
 import { tempDir } from '../support/temp-dir.ts';
@@ -65,6 +68,39 @@ describe('clients with certificates', TOOLS, () => {
     assert.match((await ask(portOf(site), ca, session))[0], /^HTTP\/1\.1 403 /);
   });
 
+  test('are let in no more once they are revoked, and their connections end', async (t) => {
+    const site = await startTlsSite(t, { tls: CLIENTS, files: { 'a.bin': file } });
+    for (const name of ['router-7', 'router-8']) await done(site.data, 'tls', 'client', name);
+    const url = `${site.url}/repos/images/a.bin`;
+    const answer = async (name: string) => {
+      const { stdout } = await curl(site, ...identity(site, name), '--include', url);
+      const text = stdout.toString('latin1');
+      return [/^HTTP\/1\.1 (\d+) /.exec(text)?.[1], text.includes('was revoked')];
+    };
+    const { cert, key } = await credentials(site, 'router-7');
+    const held = new Agent({ keepAlive: true, ca: await readFile(site.ca), cert, key });
+    t.after(() => held.destroy());
+    assert.equal(await statusOver(held, url), 200);
+    const old = path.join(site.data, 'keys/tls/clients/old');
+    await Promise.all([writeFile(`${old}.pem`, cert), writeFile(`${old}.key`, key)]);
+
+    assert.match(await done(site.data, 'tls', 'revoke', 'router-7'), /✔ router-7, serial number [0-9A-F]+, is revoked/);
+    assert.match(await done(site.data, 'tls', 'show'), /router-7\.pem +router-7 +\S+ \(revoked\)/);
+    site.child.kill('SIGHUP');
+    await until('the list was read', async () => (await answer('router-7'))[0] === '403');
+    assert.deepEqual(await answer('router-7'), ['403', true]);
+    assert.equal(await statusOver(held, url), 403, 'the connection that was there was cut');
+    assert.deepEqual(await answer('router-8'), ['200', false]);
+
+    await done(site.data, 'tls', 'client', 'router-7');
+    assert.deepEqual(await answer('router-7'), ['200', false]);
+    await site.stop();
+    await startServer(t, site.data, { listen: `127.0.0.1:${portOf(site)}` });
+    assert.deepEqual(await answer('old'), ['403', true]);
+    assert.equal((await airlock(['--data', site.data, 'tls', 'revoke', 'nobody'])).code, 3);
+    assert.equal((await airlock(['--data', site.data, 'tls', 'client', 'router-8'])).code, 7);
+  });
+
   test('those without one may be served, too', async (t) => {
     const site = await startTlsSite(t, { tls: `${CLIENTS}, requireClients: false`, files: { 'a.bin': file } });
     const url = `${site.url}/repos/images/a.bin`;
@@ -89,10 +125,28 @@ describe('clients with certificates', TOOLS, () => {
 
     const other = await startRouter(t, ['--upstream', site.url], '');
     assert.equal((await fetch(`${other.url}/repos/images/a.iso`)).status, 504, 'it does not know the authority');
+    // What a peer has is asked for in the same way.
+    await writeFile(path.join(data, 'airlock.yaml'), `${config}peer: ${site.url}\n`);
+    const shown = await done(data, 'show', 'system', 'software', 'available');
+    assert.doesNotMatch(shown, /could not be asked/);
+
     const bare = await startRouter(t, ['--upstream', site.url], `ca: ${site.ca}\n`);
     assert.equal((await fetch(`${bare.url}/repos/images/a.iso`)).status, 502, 'it has no certificate');
   });
 });
+
+async function credentials({ data }: TlsSite, name: string): Promise<{ cert: Buffer; key: Buffer }> {
+  const at = path.join(data, 'keys/tls/clients', name);
+  return { cert: await readFile(`${at}.pem`), key: await readFile(`${at}.key`) };
+}
+
+/** Asks, and leaves the connection to the agent. @returns the status */
+async function statusOver(agent: Agent, url: string): Promise<number | undefined> {
+  const request = get(url, { agent });
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  await once(response.resume(), 'end');
+  return response.statusCode;
+}
 
 /** @returns the answer, and the session that can be resumed */
 async function ask(port: number, ca: Buffer, resumed?: Buffer): Promise<[string, Buffer | undefined]> {

@@ -13,6 +13,20 @@ export async function freePort(): Promise<number> {
   return address.port;
 }
 
+/** As `freePort`, below 32768: the system gives none there, and some programs know no others. */
+export async function lowPort(): Promise<number> {
+  for (let port = 20_000 + (process.pid % 10_000); port < 32_768; port += 1) {
+    const server = createServer().listen(port, '127.0.0.1');
+    const isFree = await once(server, 'listening').then(
+      () => true,
+      () => false,
+    );
+    server.close();
+    if (isFree) return port;
+  }
+  throw new Error('no port');
+}
+
 /** Waits until somebody listens. @throws Error after ten seconds */
 export async function listening(port: number, signal?: AbortSignal): Promise<void> {
   const options = signal === undefined ? {} : { signal };

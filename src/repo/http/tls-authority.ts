@@ -4,20 +4,24 @@
  * ca.key, ca.pem           the authority; whoever has ca.key can make certificates that our clients believe
  * server.key, server.pem   of this server
  * clients/<name>.key, .pem of routers, to be carried there
+ * revoked/<serial>         those that are let in no more (tls-revoked.ts)
  *
  * Private keys are readable by their owner only.
  */
-import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { chmod, readdir } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { AirlockError } from '../../errors.ts';
+import { limits } from '../../limits.ts';
 import { makeDirectory, writeFileDurably } from '../blobs/durable.ts';
 import { quote, quoteUnsafe } from '../formats/quote.ts';
+import { readSmallFile } from '../ingest/medium.ts';
 import { type CertificateFacts, factsOf } from './tls.ts';
 import { readCertificates, readIdentity } from './tls-files.ts';
+import { addRevoked, readRevoked, serialOf } from './tls-revoked.ts';
 
 /** Relative to the data directory, as the configuration names them. */
 export const AUTHORITY_FILES = {
@@ -72,24 +76,37 @@ export async function initAuthority(
 }
 
 /**
- * Makes a new certificate of this server, with a new key, in the place of the former one.
+ * Makes a new certificate of this server in the place of the former one, for the key that is here: one file is replaced, in
+ * one step, so there is no moment in which the two do not belong together. Only where no key is, or none that can be used, is
+ * a new one made.
  * @param names by default those of the former one
- * @throws as initAuthority; key.missing if the authority's key is not here
+ * @throws as initAuthority; key.missing if the authority's key is not here; usage.invalid if the key may not be read
  */
 export async function renewServer(
   dataDir: string,
   { names, ...order }: Order & { readonly names: readonly string[] },
 ): Promise<Issued> {
   const former = await readIssued(dataDir, AUTHORITY_FILES.server);
-  return await issueServer(dataDir, { ...order, names: knownNames(names.length > 0 ? names : (former?.names ?? [])) });
+  const known = knownNames(names.length > 0 ? names : (former?.names ?? []));
+  return await issueServer(dataDir, { ...order, names: known }, await serverKey(dataDir));
+}
+
+/** @returns undefined if it is not there, or is none that a server can use */
+async function serverKey(dataDir: string): Promise<KeyObject | undefined> {
+  const text = await readSmallFile(path.join(dataDir, AUTHORITY_FILES.serverKey), limits.keyFile);
+  try {
+    return text === undefined ? undefined : createPrivateKey(text);
+  } catch {
+    return undefined;
+  }
 }
 
 /**
- * Makes a certificate with which a client introduces itself.
+ * Makes a certificate with which a client introduces itself; in the place of a former one only if that is revoked.
  * @throws usage.invalid if the name is none, key.exists, key.missing
  */
 export async function issueClient(dataDir: string, name: string, order: Order): Promise<Issued> {
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(name)) {
+  if (!CLIENT.test(name)) {
     throw new AirlockError(
       'usage.invalid',
       `${quote(name)} is no name for a client. Use letters, digits, dots and hyphens, such as router-7.`,
@@ -97,8 +114,33 @@ export async function issueClient(dataDir: string, name: string, order: Order): 
   }
   const certificate = `${AUTHORITY_FILES.clients}/${name}.pem`;
   const key = `${AUTHORITY_FILES.clients}/${name}.key`;
-  refuseOverwriting(dataDir, [certificate, key]);
+  const former = await readIssued(dataDir, certificate);
+  const isRevoked = former !== undefined && (await readRevoked(dataDir)).has(former.serial);
+  if (!isRevoked) refuseOverwriting(dataDir, [certificate, key]);
   return await issue(dataDir, { certificate, key }, { ...order, use: 'client', subject: name, names: [] });
+}
+
+/**
+ * From the next start or SIGHUP on, a server lets this client in no more.
+ * @param what the name of a client whose certificate is here, or the serial number of any
+ * @throws key.not-found if it is neither
+ */
+export async function revokeClient(
+  dataDir: string,
+  what: string,
+  now: Date,
+): Promise<{ readonly serial: string; readonly subject: string | null }> {
+  const facts = CLIENT.test(what) ? await readIssued(dataDir, `${AUTHORITY_FILES.clients}/${what}.pem`) : undefined;
+  const serial = facts?.serial ?? serialOf(what);
+  if (serial === undefined) {
+    throw new AirlockError(
+      'key.not-found',
+      `There is no certificate of a client ${quote(what)} here. "airlock tls show" lists those that are; of another one, give the serial number (openssl x509 -in FILE -noout -serial).`,
+    );
+  }
+  const subject = facts?.subject ?? null;
+  await addRevoked(dataDir, serial, `${now.toISOString()} ${subject ?? ''}`.trimEnd());
+  return { serial, subject };
 }
 
 /** What is there: the authority, the server, the clients, in this order. */
@@ -127,12 +169,17 @@ export function ownNames(): string[] {
   return [...new Set([os.hostname(), 'localhost', ...addresses, '127.0.0.1', '::1'])];
 }
 
-async function issueServer(dataDir: string, order: Order & { readonly names: readonly string[] }): Promise<Issued> {
+async function issueServer(
+  dataDir: string,
+  order: Order & { readonly names: readonly string[] },
+  present?: KeyObject,
+): Promise<Issued> {
   const { server: certificate, serverKey: key } = AUTHORITY_FILES;
   const subject = (order.names[0] ?? os.hostname()).slice(0, MOST_NAME);
-  return await issue(dataDir, { certificate, key }, { ...order, use: 'server', subject });
+  return await issue(dataDir, { certificate, key }, { ...order, use: 'server', subject }, present);
 }
 
+/** @param present the private key that is in its file already; without one, it is made and written */
 async function issue(
   dataDir: string,
   files: { readonly certificate: string; readonly key: string },
@@ -141,9 +188,11 @@ async function issue(
     readonly subject: string;
     readonly names: readonly string[];
   },
+  present?: KeyObject,
 ): Promise<Issued> {
   const authority = await openAuthority(dataDir);
-  const { publicKey, privateKey } = newKeys();
+  const { publicKey, privateKey } =
+    present === undefined ? newKeys() : { publicKey: createPublicKey(present), privateKey: undefined };
   const until = new Date(Math.min(endOf(order).getTime(), authority.certificate.validToDate.getTime()));
   const { makeCertificate } = await import('./tls-certificate.ts');
   const pem = makeCertificate({ ...order, publicKey, from: order.now, until }, authority);
@@ -166,17 +215,23 @@ async function openAuthority(dataDir: string): Promise<{ certificate: X509Certif
   return { certificate: leaf, key: createPrivateKey(key) };
 }
 
-/** The key goes first: a certificate whose key is lost is of no use. */
+/**
+ * The key goes first: a certificate whose key is lost is of no use.
+ * @param privateKey undefined: it is there, and stays as it is
+ */
 async function store(
   dataDir: string,
   { certificate, key }: { readonly certificate: string; readonly key: string },
   pem: string,
-  privateKey: KeyObject,
+  privateKey: KeyObject | undefined,
 ): Promise<Issued> {
-  const dir = path.join(dataDir, path.dirname(key));
-  await makeDirectory(dir);
-  await chmod(dir, 0o700);
-  await writeFileDurably(path.join(dataDir, key), privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+  if (privateKey !== undefined) {
+    const dir = path.join(dataDir, path.dirname(key));
+    await makeDirectory(dir);
+    await chmod(dir, 0o700);
+    const text = privateKey.export({ type: 'pkcs8', format: 'pem' });
+    await writeFileDurably(path.join(dataDir, key), text, { mode: 0o600 });
+  }
   await writeFileDurably(path.join(dataDir, certificate), pem);
   return { certificate, key, facts: factsOf(new X509Certificate(pem)) };
 }
@@ -186,6 +241,9 @@ async function readIssued(dataDir: string, file: string): Promise<CertificateFac
   const { all } = await readCertificates(dataDir, { key: 'keys', file });
   return factsOf(all[0]);
 }
+
+/** What a client may be called: it becomes the name of files. */
+const CLIENT = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 
 function newKeys() {
   return generateKeyPairSync('ec', { namedCurve: 'P-256' });

@@ -4,12 +4,14 @@
  * Clients whose certificate is missing or of a foreign authority are not cut off in the midst of the handshake, where their
  * programs would have nothing to say but "reset": they are told in HTTP, and get nothing else.
  */
+import type { X509Certificate } from 'node:crypto';
 import type { RequestListener, ServerOptions } from 'node:http';
 import type { Server } from 'node:https';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from './logger.ts';
 import type { TlsMaterial } from './tls.ts';
+import { serialOf } from './tls-revoked.ts';
 
 interface TlsServerOptions {
   readonly server: ServerOptions;
@@ -26,15 +28,19 @@ export class TlsServer {
   readonly server: Server;
   readonly #logger: Logger;
   readonly #options: TlsServerOptions;
-  /** Connections that have not finished their handshake, by the address of the other side. */
+  /** Connections that nobody else knows of, by the address of the other side: in their handshake, or refused. */
   readonly #young = new Map<string, Socket>();
   readonly #clients: TlsMaterial['clients'];
+  /** Connections of clients that were asked for a certificate, and let in. */
+  readonly #admitted = new Set<TLSSocket>();
+  #revoked: TlsMaterial['revoked'];
 
   constructor(options: TlsServerOptions, listener: RequestListener) {
     const { server, tls, handshakeTimeout, logger } = options;
     this.#options = options;
     this.#logger = logger;
     this.#clients = tls.clients;
+    this.#revoked = tls.revoked;
     // Taken this way for the reason that node-http.ts tells.
     const https = process.getBuiltinModule('node:https');
     this.server = https.createServer(
@@ -57,20 +63,28 @@ export class TlsServer {
     server.removeAllListeners('secureConnection').removeAllListeners('tlsClientError');
     server.on('connection', (socket: Socket) => this.#watch(socket));
     server.on('secureConnection', (socket: TLSSocket) => {
-      this.#young.delete(addressOf(socket));
       const why = this.#objection(socket);
-      if (why === undefined) for (const listener of serve) listener.call(server, socket);
-      else this.#refuse(socket, why);
+      if (why !== undefined) {
+        this.#refuse(socket, why);
+        return;
+      }
+      this.#young.delete(addressOf(socket));
+      if (this.#clients !== 'any') this.#remember(socket);
+      for (const listener of serve) listener.call(server, socket);
     });
     server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => this.#fail(error, socket));
   }
 
   /**
-   * From the next connection on; those that are there stay as they are. Whether certificates are asked for at all was settled at
-   * the start.
+   * From the next connection on; those that are there stay as they are, but those of revoked clients, which are cut. Whether
+   * certificates are asked for at all was settled at the start.
    */
-  renew({ context }: TlsMaterial): void {
+  renew({ context, revoked }: TlsMaterial): void {
     this.server.setSecureContext(context);
+    this.#revoked = revoked;
+    for (const socket of this.#admitted) {
+      if (this.#isRevoked(socket.getPeerX509Certificate())) socket.destroy();
+    }
   }
 
   /** Cuts those that have not come so far as to ask for anything. */
@@ -89,13 +103,26 @@ export class TlsServer {
   /** @returns why a client gets nothing */
   #objection(socket: TLSSocket): string | undefined {
     if (this.#clients === 'any') return undefined;
-    if (socket.getPeerX509Certificate() === undefined) {
+    const certificate = socket.getPeerX509Certificate();
+    if (certificate === undefined) {
       return this.#clients === 'known'
         ? 'This server is for clients with a certificate only. Ask whoever runs it for one ("airlock tls client NAME").'
         : undefined;
     }
+    if (this.#isRevoked(certificate)) {
+      return 'The certificate of this client was revoked. Ask whoever runs this server for a new one ("airlock tls client NAME").';
+    }
     if (socket.authorized) return undefined;
     return `The certificate of this client is not one that this server knows (${String(socket.authorizationError)}). Ask whoever runs it for one ("airlock tls client NAME").`;
+  }
+
+  #isRevoked(certificate: X509Certificate | undefined): boolean {
+    return certificate !== undefined && this.#revoked.has(serialOf(certificate.serialNumber) ?? '');
+  }
+
+  #remember(socket: TLSSocket): void {
+    this.#admitted.add(socket);
+    socket.once('close', () => this.#admitted.delete(socket));
   }
 
   #refuse(socket: TLSSocket, why: string): void {

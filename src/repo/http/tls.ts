@@ -5,6 +5,7 @@ import { constants, type X509Certificate } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import { keyFileWarnings, readCertificates, readIdentity } from './tls-files.ts';
+import { readRevoked, serialOf } from './tls-revoked.ts';
 
 /** What the configuration says. Files are relative to the data directory, or absolute. */
 export interface TlsConfig {
@@ -21,6 +22,8 @@ export interface TlsMaterial {
   /** Which clients are served: all; those without a certificate, and those with one of `clients`; only the latter. */
   readonly clients: 'any' | 'known-or-silent' | 'known';
   readonly facts: CertificateFacts;
+  /** Serial numbers of clients that are served no more. */
+  readonly revoked: ReadonlySet<string>;
   /** Of the server, in PEM. */
   readonly certificate: string;
   /** What people should know and do. */
@@ -30,6 +33,8 @@ export interface TlsMaterial {
 export interface CertificateFacts {
   readonly subject: string;
   readonly issuer: string;
+  /** As tls-revoked.ts writes it. */
+  readonly serial: string;
   /** Host names and addresses. */
   readonly names: readonly string[];
   readonly from: Date;
@@ -62,6 +67,7 @@ export async function readTls(dataDir: string, tls: TlsConfig, now: Date = new D
       ...(authorities === undefined ? {} : { ca: authorities.pem, ...WITHOUT_RESUMPTION }),
     },
     clients: clients === undefined ? 'any' : requireClients ? 'known' : 'known-or-silent',
+    revoked: authorities === undefined ? new Set() : await readRevoked(dataDir),
     facts,
     certificate,
     warnings: [
@@ -77,10 +83,19 @@ export async function readTls(dataDir: string, tls: TlsConfig, now: Date = new D
 const WITHOUT_RESUMPTION = { secureOptions: constants.SSL_OP_NO_TICKET };
 
 export function factsOf(certificate: X509Certificate): CertificateFacts {
-  const { subject, issuer, subjectAltName = '', validFromDate, validToDate, fingerprint256 } = certificate;
+  const {
+    subject,
+    issuer,
+    serialNumber,
+    subjectAltName = '',
+    validFromDate,
+    validToDate,
+    fingerprint256,
+  } = certificate;
   return {
     subject: commonName(subject),
     issuer: commonName(issuer),
+    serial: serialOf(serialNumber) ?? serialNumber,
     names: [...subjectAltName.matchAll(/(?:DNS|IP Address):([^\s,]+)/g)].map(([, name = '']) => shortened(name)),
     from: validFromDate,
     until: validToDate,
@@ -88,18 +103,30 @@ export function factsOf(certificate: X509Certificate): CertificateFacts {
   };
 }
 
+/** What an expired certificate comes to, and how a new one is taken. */
+interface Renewal {
+  readonly effect: string;
+  readonly remedy: string;
+}
+
+const OF_THE_SERVER: Renewal = {
+  effect: 'clients refuse it',
+  remedy: 'Put a new one there, and send SIGHUP to the server.',
+};
+
 /** @returns in words: not yet valid, expired, or soon to be */
-export function validityWarnings(key: string, { subject, from, until }: CertificateFacts, now: Date): string[] {
+export function validityWarnings(
+  key: string,
+  { subject, from, until }: CertificateFacts,
+  now: Date,
+  { effect, remedy }: Renewal = OF_THE_SERVER,
+): string[] {
   const day = (date: Date) => date.toISOString().slice(0, 10);
   const what = `${key}: the certificate of ${subject}`;
-  if (now > until) {
-    return [`${what} expired on ${day(until)}: clients refuse it. Put a new one there, and send SIGHUP to the server.`];
-  }
+  if (now > until) return [`${what} expired on ${day(until)}: ${effect}. ${remedy}`];
   if (now < from) return [`${what} is valid from ${day(from)} on only: see that the clock is right.`];
   const left = Math.floor((until.getTime() - now.getTime()) / DAY);
-  return left >= RENEW_DAYS
-    ? []
-    : [`${what} expires in ${left} days, on ${day(until)}. Put a new one there, and send SIGHUP to the server.`];
+  return left >= RENEW_DAYS ? [] : [`${what} expires in ${left} days, on ${day(until)}. ${remedy}`];
 }
 
 function nameWarnings({ names }: CertificateFacts): string[] {
