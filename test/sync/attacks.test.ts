@@ -145,6 +145,44 @@ test('attack: high numbers by stolen keys; rotating the keys recovers', async (t
   await refused(site, await folder('stolen'));
 });
 
+test('attack: the highest list of revocations by stolen keys; rotating the keys recovers', async (t) => {
+  const { station, site, folder } = await scene(t);
+  await station.put('tools', 'bad.txt', 'bad');
+  const list = path.join(station.dir, 'keys/publisher/revocations.json');
+  const stolen = { format: 'airlock-revocations', version: Number.MAX_SAFE_INTEGER, revoked: [] };
+  await writeFile(list, JSON.stringify(stolen));
+  await station.export(await folder('stolen'));
+  await site.import(await folder('stolen'));
+  await rm(list);
+  await revoke(station.dir, [{ digest: digestOfBytes(Buffer.from('bad')), name: 'bad.txt', reason: 'test' }]);
+  await station.put('tools', 'bad.txt', 'good');
+  await station.export(await folder('after'));
+  await refused(site, await folder('after'), 'trust.rollback');
+  await station.publisher.rotate();
+  await station.export(await folder('rotated'));
+  await site.import(await folder('rotated'));
+  assert.deepEqual([(await site.published())['tools/bad.txt'], (await site.trust.facts()).revocations], ['good', 1]);
+  // From then on, older lists are refused again.
+  await rm(list);
+  await station.export(await folder('older'));
+  await refused(site, await folder('older'), 'trust.rollback');
+});
+
+test('attack: a root by a clock that runs ahead shuts a new site for no longer than a step', async (t) => {
+  const { dir } = await scene(t);
+  const ahead = await openPlace(t, path.join(dir, 'ahead'));
+  ahead.clock = new Date('2099-01-01T00:00:00Z');
+  await ahead.publisher.init();
+  const { bytes } = await ahead.publisher.root();
+  const day = 24 * 3600_000;
+  for (const clock of [new Date(), new Date(0)]) {
+    const fresh = await openPlace(t, path.join(dir, `fresh-${clock.getTime()}`));
+    fresh.clock = clock;
+    await fresh.trust.add(bytes, { site: 'north' });
+    assert.ok((await fresh.trust.now()).getTime() < Date.now() + 500 * day);
+  }
+});
+
 test('attack: what expired is refused, unless somebody says so; an older bundle never is accepted', async (t) => {
   const { station, site, folder } = await scene(t);
   await station.export(await folder('one'));
@@ -168,6 +206,7 @@ test('attack: a clock that was set back opens nothing, one that runs ahead shuts
   assert.ok((await site.trust.now()).getTime() > Date.now() + 299 * day);
   // A station whose clock is wrong moves a site's time by no more than a step.
   station.clock = new Date('2099-01-01T00:00:00Z');
+  await station.publisher.rotate(); // as its clock goes, the root has expired
   await station.export(await folder('wrong'));
   await site.import(await folder('wrong'));
   assert.ok((await site.trust.now()).getTime() < Date.now() + 800 * day);

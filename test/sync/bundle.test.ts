@@ -1,14 +1,48 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { chmod, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, readdir, readFile, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
+import { AirlockError } from '../../src/errors.ts';
+import { limits } from '../../src/limits.ts';
+import { digestOfBytes } from '../../src/repo/blobs/digest-of.ts';
+import { blobPath } from '../../src/repo/blobs/layout.ts';
 import { silent } from '../../src/repo/progress.ts';
+import { findBundles } from '../../src/sync/bundle/find-bundles.ts';
+import { importBundle } from '../../src/sync/bundle/import-bundle.ts';
+import { inspectBundles, verifyVolumes } from '../../src/sync/bundle/inspect-bundle.ts';
 import { parseMedium } from '../../src/sync/bundle/medium-size.ts';
+import type { Carrier } from '../../src/sync/carriers/carrier.ts';
+import { openCarrier } from '../../src/sync/carriers/open-carrier.ts';
 import { acceptReceipt, writeReceipt } from '../../src/sync/receipts.ts';
-import { bundleIn, coded, flip, scene } from './scene.ts';
+import { bundleIn, coded, copyOf, flip, type Place, scene, sendReceipt } from './scene.ts';
 
 const MIB = 2 ** 20;
+
+/** What `bundle verify` says of the only volume in these folders. */
+async function verdict({ trust, app }: Place, dirs: readonly string[]): Promise<string | undefined> {
+  const places = await Promise.all(dirs.map((dir) => openCarrier(dir)));
+  const options = { signal: new AbortController().signal, progress: silent, acceptExpired: false };
+  const { volumes } = await verifyVolumes({ trust, blobs: app.blobs }, places, options);
+  assert.equal(volumes.length, 1);
+  return volumes[0]?.status;
+}
+
+/** A place of which this user may not look into one folder, or, for `''`, not into the place itself. */
+function closedTo(name: string, carrier: Carrier): Carrier {
+  const closed = (of: Carrier): Carrier => ({
+    ...of,
+    where: of.where,
+    list: () => Promise.reject(new AirlockError('usage.invalid', `This user may not read ${of.where}.`)),
+  });
+  if (name === '') return closed(carrier);
+  return {
+    ...carrier,
+    where: carrier.where,
+    list: (folder) => carrier.list(folder),
+    folder: (each) => (each === name ? closed(carrier.folder(each)) : carrier.folder(each)),
+  };
+}
 
 test('bundle: what is published reaches the site, and comes again only if no receipt proves it', async (t) => {
   const { station, site, stick, folder } = await scene(t);
@@ -46,6 +80,88 @@ test('bundle: a site without a name gets that of its first bundle', async (t) =>
   await assert.rejects(site.import(await folder('both')), coded('usage.ambiguous'));
   assert.equal((await site.import(stick)).boundSite, true);
   assert.equal(await site.trust.site(), 'north');
+});
+
+test('bundle: a process that died after a landing leaves the site its name', async (t) => {
+  const { station, site, dir, stick, folder } = await scene(t, { site: null });
+  await station.export(stick);
+  await station.export(await folder('south'), { site: 'south' });
+  const [trusted, before] = [path.join(site.dir, 'keys', 'trusted'), path.join(dir, 'before')];
+  await cp(trusted, before, { recursive: true });
+  await site.import(stick);
+  await rm(trusted, { recursive: true });
+  await cp(before, trusted, { recursive: true });
+
+  const { bytes } = await station.publisher.root();
+  await assert.rejects(site.trust.add(bytes, { site: 'south' }), coded('usage.invalid'));
+  await assert.rejects(site.import(await folder('south')), coded('trust.wrong-site'));
+  assert.equal((await site.import(stick)).outcome, 'present');
+  assert.equal(await site.trust.site(), 'north');
+  await assert.rejects(site.import(await folder('south')), coded('trust.wrong-site'));
+  // What the one that died did not get to is done: what was verified is known, and that time has passed.
+  assert.ok((await readdir(trusted)).includes('timestamp.json'));
+  const state = await readFile(path.join(trusted, 'state.json'), 'utf8');
+  assert.equal((JSON.parse(state) as { site: string }).site, 'north');
+  await site.import(stick);
+  assert.equal(await readFile(path.join(trusted, 'state.json'), 'utf8'), state);
+});
+
+test('bundle: a damaged volume is read from another copy, if there is one', async (t) => {
+  const { station, site, stick, folder } = await scene(t);
+  await station.put('tools', 'b.bin', randomBytes(MIB));
+  await station.export(stick);
+  const bundle = await bundleIn(stick);
+  const first = await copyOf(bundle, path.join(await folder('first'), 'b'));
+  await flip(path.join(first, 'volume-0001.tar'));
+  // Its metadata is needed; the volumes of a medium that was not finished are not read.
+  const unfinished = await copyOf(bundle, path.join(await folder('unfinished'), 'b'));
+  await rm(path.join(unfinished, 'COMMIT'));
+  assert.equal(await verdict(site, [first, unfinished]), 'damaged');
+  await assert.rejects(site.import([first, unfinished]), coded('blob.digest-mismatch'));
+  assert.equal(await verdict(site, [first, bundle]), 'good');
+  const { volumes } = await site.import([first, bundle]);
+  assert.deepEqual(volumes, [{ name: 'volume-0001.tar', where: bundle }]);
+  assert.deepEqual(await site.published(), await station.published());
+});
+
+test('bundle: where parity makes up for one volume, another copy makes up for a second', async (t) => {
+  const { station, site, stick, folder } = await scene(t);
+  for (const name of ['b.bin', 'c.bin', 'd.bin']) await station.put('tools', name, randomBytes(1_500_000));
+  await station.export(stick, { medium: parseMedium('2MiB'), parity: true });
+  const bundle = await bundleIn(stick);
+  const copy = await copyOf(bundle, path.join(await folder('copy'), 'b'));
+  for (const name of ['volume-0001.tar', 'volume-0002.tar', 'parity.bin']) await flip(path.join(bundle, name));
+  for (const name of ['volume-0001.tar', 'volume-0003.tar']) await flip(path.join(copy, name));
+  const { rebuilt } = await site.import([bundle, copy]);
+  assert.deepEqual(rebuilt, { name: 'volume-0001.tar', why: 'damaged' });
+  assert.deepEqual(await site.published(), await station.published());
+});
+
+test('bundle: strange folders beside a bundle are passed over', async (t) => {
+  const { station, site, dir, stick, folder } = await scene(t, { site: null });
+  await station.export(stick);
+  await mkdir(path.join(stick, 'webapp'));
+  await writeFile(path.join(stick, 'webapp', 'manifest.json'), '{"name":"My PWA"}');
+  // As one that only its owner may look into: it cannot be listed.
+  await mkdir(path.join(stick, 'strange'));
+  const context = { trust: site.trust, blobs: site.app.blobs };
+  const place = closedTo('strange', await openCarrier(stick));
+  const notes: string[] = [];
+  const found = await inspectBundles(context, [place], (line) => notes.push(line));
+  assert.deepEqual([found.map(({ site: name }) => name), notes.length], [['north'], 1]);
+  assert.match(notes[0] ?? '', /passed over: .*strange/);
+  const options = { signal: new AbortController().signal, progress: silent, acceptExpired: false };
+  const report = await importBundle(
+    { packages: await site.app.ingest(), trust: site.trust, now: site.now },
+    [place],
+    options,
+  );
+  assert.deepEqual([report.outcome, report.warnings.length], ['imported', 1]);
+  // Where there is nothing else, that is what went wrong; and what was named must be readable.
+  await rm(await bundleIn(stick), { recursive: true });
+  await assert.rejects(findBundles([place]), coded('usage.invalid'));
+  await assert.rejects(findBundles([closedTo('', await openCarrier(await folder('named')))]), coded('usage.invalid'));
+  await assert.rejects(findBundles([await openCarrier(path.join(dir, 'stick', 'webapp'))]), coded('bundle.not-found'));
 });
 
 test('bundle: volumes are cut to the medium, and lie in any folders', async (t) => {
@@ -188,6 +304,25 @@ test('bundle: media that may not be written to are imported, and nothing is writ
   assert.deepEqual(await readdir(stick, { recursive: true }), before);
 });
 
+test('bundle: what the site has and was touched is proven again, and no file stays open for that', async (t) => {
+  const { station, site, folder } = await scene(t);
+  for (let n = 0; n < 30; n += 1) await station.put('tools', `${n}.txt`, `text ${n}`);
+  await station.export(await folder('one'));
+  await site.import(await folder('one'));
+  await sendReceipt(site, station, await folder('back'));
+  await station.put('tools', 'new.txt', 'new');
+  await station.export(await folder('two'));
+  for (let n = 0; n < 30; n += 1) {
+    const file = blobPath(site.dir, digestOfBytes(Buffer.from(`text ${n}`)));
+    await utimes(file, new Date(), new Date(1000));
+  }
+  const open = async () => (await readdir('/proc/self/fd')).length;
+  const before = await open();
+  await site.import(await folder('two'));
+  assert.ok((await open()) < before + 15, `${await open()} after ${before}`);
+  assert.deepEqual(await site.published(), await station.published());
+});
+
 test('bundle: an import that was interrupted in a large file goes on in the middle of it', async (t) => {
   const { station, site, stick } = await scene(t);
   await station.put('tools', 'huge.bin', randomBytes(96 * MIB));
@@ -205,6 +340,10 @@ test('bundle: an import that was interrupted in a large file goes on in the midd
   assert.deepEqual(await site.published(), {});
   const suspended = await readdir(path.join(site.dir, 'partial', 'suspended'));
   assert.equal(suspended.filter((name) => name.endsWith('.part')).length, 1);
+  // What is here already needs no room again.
+  const freeSpace = t.mock.method(site.app.blobs, 'freeSpace', async () => limits.spaceReserve + 10 * MIB);
+  await assert.rejects(site.import(stick), coded('space.insufficient'));
+  freeSpace.mock.mockImplementation(async () => limits.spaceReserve + 40 * MIB);
   await site.import(stick);
   assert.deepEqual(await readdir(path.join(site.dir, 'partial', 'suspended')), []);
   assert.equal(Object.keys(await site.published()).length, 2);

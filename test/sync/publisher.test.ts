@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { cp, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
+import { type AirlockError, type ErrorCode, isAirlockError } from '../../src/errors.ts';
 import { acceptReceipt, writeReceipt } from '../../src/sync/receipts.ts';
 import { Publisher } from '../../src/sync/trust/publisher.ts';
 import { tempDir } from '../support/temp-dir.ts';
-import { coded, scene } from './scene.ts';
+import { coded, type Place, scene } from './scene.ts';
 
 const now = () => new Date();
 
@@ -75,6 +76,88 @@ test('publisher: an export names the key that is not there', async (t) => {
   });
   await site.import(stick);
   assert.deepEqual(Object.keys(await site.published()), ['tools/a.txt']);
+});
+
+/** Moves the keys of root and targets away, as into a vault that has the station's metadata, too. */
+async function moveOffline(station: Place, vault: string): Promise<Publisher> {
+  const keys = path.join('keys', 'publisher');
+  await mkdir(path.join(vault, keys, 'private'), { recursive: true });
+  for (const name of await readdir(path.join(station.dir, keys, 'private'))) {
+    if (!/^(root|targets)\./.test(name)) continue;
+    await rename(path.join(station.dir, keys, 'private', name), path.join(vault, keys, 'private', name));
+  }
+  await cp(path.join(station.dir, keys, 'metadata'), path.join(vault, keys, 'metadata'), { recursive: true });
+  return new Publisher({ dataDir: vault, now });
+}
+
+/** The export ends before anything is written, and no number is taken. */
+async function refusesExport(station: Place, to: string, code: ErrorCode): Promise<AirlockError> {
+  const state = path.join(station.dir, 'keys', 'publisher', 'state.json');
+  const sequences = async () => (JSON.parse(await readFile(state, 'utf8')) as { sites: object }).sites;
+  const before = await sequences();
+  const error = await station.export(to).then(
+    () => assert.fail('it was exported'),
+    (failed: unknown) => failed,
+  );
+  assert.ok(isAirlockError(error, code), String(error));
+  assert.deepEqual([await readdir(to), await sequences()], [[], before]);
+  return error;
+}
+
+test('publisher: after a rotation, nothing is exported before the new targets keys have signed', async (t) => {
+  const { station, site, dir, stick, folder } = await scene(t);
+  await station.export(stick);
+  await site.import(stick);
+  const old = await moveOffline(station, path.join(dir, 'vault'));
+  const before = (await station.publisher.facts()).roles.at(-1)?.keys;
+  await station.publisher.rotate({ offline: true });
+  const vault = await moveOffline(station, path.join(dir, 'new vault'));
+  const [root = '', targets = ''] = (await station.publisher.facts()).pending;
+  for (const publisher of [old, vault]) await publisher.sign(root);
+  const { adopted, delegations } = await station.publisher.sign(root);
+  assert.deepEqual([adopted, delegations?.adopted, delegations?.file], [true, false, targets]);
+
+  const error = await refusesExport(station, await folder('two'), 'key.missing');
+  assert.match(error.message, /targets\.pending\.json .*"airlock keys sign"/);
+  await vault.sign(targets);
+  assert.equal((await station.publisher.sign(targets)).adopted, true);
+  await station.export(await folder('two'));
+  await site.import(await folder('two'));
+  // The keys of the site are those that the rotation made.
+  assert.notDeepEqual((await station.publisher.facts()).roles.at(-1)?.keys, before);
+});
+
+test('publisher: what has expired is not exported; the list of sites is signed again by itself', async (t) => {
+  const { station, site, folder } = await scene(t);
+  await station.export(await folder('one'));
+  const day = 24 * 3600_000;
+  station.clock = new Date(Date.now() + 3 * 365 * day);
+  const error = await refusesExport(station, await folder('late'), 'trust.expired');
+  assert.match(error.message, /airlock keys rotate/);
+  await station.publisher.rotate();
+  // The delegations are older than the new root, and end before it.
+  station.clock = new Date(Date.now() + 4 * 365 * day);
+  await station.publisher.rotate();
+  const targets = path.join(station.dir, 'keys/publisher/metadata/targets.json');
+  const renewed = await readFile(targets);
+  station.clock = new Date(Date.now() + 5 * 365 * day);
+  await station.publisher.rotate();
+  await writeFile(targets, renewed);
+  station.clock = new Date(Date.now() + 6.5 * 365 * day);
+  await station.export(await folder('renewed'));
+  site.clock = station.clock;
+  await site.import(await folder('renewed'));
+});
+
+test('publisher: records that were cut short are named', async (t) => {
+  const { station, folder } = await scene(t);
+  await station.export(await folder('one'));
+  const publisher = path.join(station.dir, 'keys', 'publisher');
+  const record = path.join(publisher, 'exports', 'north', 'state.json');
+  await writeFile(record, (await readFile(record)).subarray(0, 20));
+  await assert.rejects(station.resume(await folder('one')), coded('bundle.invalid'));
+  await writeFile(path.join(publisher, 'state.json'), '{"format":1,');
+  await assert.rejects(station.export(await folder('two')), coded('key.invalid'));
 });
 
 test('receipts: forged, changed, of another key, of an unknown site, or older', async (t) => {

@@ -70,9 +70,10 @@ function readStatement(value: unknown, place: number): Statement | undefined {
   if (!isObject(value)) return undefined;
   const { Sid, Effect } = value;
   const actions = patterns(value, 'Action', true);
-  const resources = patterns(value, 'Resource', false) ?? { not: false, patterns: [wildcard('*')] };
+  const resources = resourcesOf(value);
   const condition = readCondition(value.Condition);
-  if ((Effect !== 'Allow' && Effect !== 'Deny') || actions === undefined || condition === undefined) return undefined;
+  if (Effect !== 'Allow' && Effect !== 'Deny') return undefined;
+  if (actions === undefined || resources === undefined || condition === undefined) return undefined;
   return {
     label: typeof Sid === 'string' && Sid !== '' ? Sid : `statement ${place}`,
     effect: Effect,
@@ -81,6 +82,13 @@ function readStatement(value: unknown, place: number): Statement | undefined {
     condition,
     principal: readPrincipal(value),
   };
+}
+
+/** Policies that say who is trusted with a role have no resources: it is the role itself. */
+function resourcesOf(statement: Readonly<Record<string, unknown>>): PatternSet | undefined {
+  if (statement.Resource === undefined && statement.NotResource === undefined)
+    return { not: false, patterns: [wildcard('*')] };
+  return patterns(statement, 'Resource', false);
 }
 
 function patterns(

@@ -11,7 +11,7 @@ import type { Verification } from '../catalog/artifact.ts';
 import type { CatalogTransaction, Put } from '../catalog/catalog.ts';
 import type { Pulled } from '../catalog/pulled.ts';
 import { untilSettled } from '../catalog/until-settled.ts';
-import { abandon, type Leases, type Stores, storeBytes } from '../staging.ts';
+import { abandon, endLeases, Leases, type Stores, storeBytes } from '../staging.ts';
 import { formatOf, type Widening, wideningBetween } from './compare.ts';
 import { readableText, readJson } from './json-text.ts';
 import { POLICIES, policyName, policySet, versionPath } from './policy-name.ts';
@@ -74,7 +74,7 @@ export async function bringPolicies(
   reason: string,
 ): Promise<readonly BroughtPolicy[]> {
   for (const text of texts) requireSound(text);
-  const leases: Leases = new Set();
+  const leases = new Leases();
   const stored = new Map<string, BlobStat>();
   try {
     return await untilSettled(async () => {
@@ -91,7 +91,7 @@ export async function bringPolicies(
       await stores.catalog.transaction(async (tx) => {
         for (const stat of stored.values()) await tx.recordBlob(stat);
         await write(tx, [...settled, ...along], { base, reason });
-        for (const digest of leases) await tx.release(digest);
+        await endLeases(tx, leases);
       });
       return outcomes(settled, along);
     });

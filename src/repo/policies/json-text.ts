@@ -99,9 +99,11 @@ function scan(text: string): { deepAt: number | null; duplicates: DuplicateKey[]
     } else if (character === '}' || character === ']') open.pop();
     else if (character === ':') {
       const keys = open.at(-1);
+      if (keys == null || last === '') continue; // no key stands before it
       const key = unquoted(last);
-      if (keys?.has(key) === true && duplicates.length < limits.policy.findings) duplicates.push({ key, line });
-      keys?.add(key);
+      last = '';
+      if (keys.has(key) && duplicates.length < limits.policy.findings) duplicates.push({ key, line });
+      keys.add(key);
     }
   }
   return { deepAt: null, duplicates };

@@ -8,7 +8,7 @@ import { asList, isAwsPolicy, isObject, type PatternSet, readAwsPolicy, type Sta
 import { formatOf, type PolicyFormat } from './compare.ts';
 import { readableText, readJson } from './json-text.ts';
 import { setIncludes } from './semantic-diff.ts';
-import { includes, newEffort, wildcard } from './wildcard.ts';
+import { type Effort, includes, newEffort, wildcard } from './wildcard.ts';
 
 export interface Finding {
   /** `error`: AWS refuses it, or a part of it has no effect; `warning`: worth a look. */
@@ -107,7 +107,8 @@ function lintPolicy(value: unknown, characters: number, report: Report): void {
   const statements = asList(value.Statement);
   if (statements.length === 0) report('error', 'statement', 'It has no statement.');
   lintSids(statements, report);
-  for (const [index, statement] of statements.entries()) lintStatement(statement, index + 1, report);
+  const effort = newEffort();
+  for (const [index, statement] of statements.entries()) lintStatement(statement, index + 1, { report, effort });
   lintEffects(readAwsPolicy(value)?.statements ?? [], report);
 }
 
@@ -127,7 +128,9 @@ function lintSids(statements: readonly unknown[], report: Report): void {
   for (const [index, statement] of statements.entries()) {
     if (!isObject(statement) || statement.Sid === undefined) continue;
     const sid = String(statement.Sid);
-    places.set(sid, [...(places.get(sid) ?? []), index + 1]);
+    const before = places.get(sid);
+    if (before === undefined) places.set(sid, [index + 1]);
+    else before.push(index + 1);
     if (!/^[A-Za-z0-9]*$/.test(sid)) {
       report('error', 'sid', `Statement ${index + 1}: the Sid ${quote(sid)} may have letters and digits only.`);
     }
@@ -142,7 +145,11 @@ function lintSids(statements: readonly unknown[], report: Report): void {
   }
 }
 
-function lintStatement(value: unknown, place: number, report: Report): void {
+function lintStatement(
+  value: unknown,
+  place: number,
+  { report, effort }: { readonly report: Report; readonly effort: Effort },
+): void {
   const tell: Report = (level, rule, message) => report(level, rule, `Statement ${place}: ${message}`);
   if (!isObject(value)) {
     tell('error', 'statement', 'it is no object.');
@@ -168,7 +175,7 @@ function lintStatement(value: unknown, place: number, report: Report): void {
   if (Effect === 'Allow' && NotResource !== undefined) {
     tell('warning', 'resource', 'NotResource with Allow allows all other resources, also those to come.');
   }
-  lintActions(value.Action === undefined ? 'NotAction' : 'Action', value, tell);
+  lintActions(value.Action === undefined ? 'NotAction' : 'Action', value, { tell, effort });
   lintResources(value, tell);
   lintCondition(value.Condition, tell);
 }
@@ -194,7 +201,11 @@ function lintPair(
 /** `service:Action`. The service may hold no wildcards; AWS refuses what else stands there. */
 const ACTION = /^(?:\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+)$/;
 
-function lintActions(element: 'Action' | 'NotAction', value: Readonly<Record<string, unknown>>, tell: Report): void {
+function lintActions(
+  element: 'Action' | 'NotAction',
+  value: Readonly<Record<string, unknown>>,
+  { tell, effort }: { readonly tell: Report; readonly effort: Effort },
+): void {
   const seen = new Map<string, string>();
   const wild = [];
   const actions = asList(value[element]).filter((each) => typeof each === 'string');
@@ -213,8 +224,8 @@ function lintActions(element: 'Action' | 'NotAction', value: Readonly<Record<str
       wild.push(wildcard(action, { ignoreCase: true }));
     seen.set(action.toLowerCase(), action);
   }
-  const effort = newEffort();
   for (const action of seen.values()) {
+    if (effort.left < 0) return;
     const pattern = wildcard(action, { ignoreCase: true });
     const by = wild.find((each) => each.text !== action && includes(each, pattern, effort));
     if (by !== undefined) tell('warning', 'action', `${quote(action)} is part of ${quote(by.text)} already.`);

@@ -68,15 +68,17 @@ function actionsOf(changes: readonly Change[], which: Change['change']): string[
 
 /** What `policy` has and `other` has not; nothing of use once all effort is spent. */
 function missing(policy: AwsPolicy, other: AwsPolicy, change: Change['change'], effort: Effort): Change[] {
+  const byEffect = Map.groupBy(other.statements, ({ effect }) => effect);
   return policy.statements.flatMap((statement) => {
-    const rivals = other.statements.filter(({ effect }) => effect === statement.effect);
+    const rivals = byEffect.get(statement.effect) ?? [];
     const found = new Map<string, { aspect: Aspect; resources: PatternSet; actions: string[] }>();
     for (const actions of atoms(statement.actions)) {
       if (effort.left < 0) return []; // there will be no comparison
       for (const { aspect, resources } of uncovered(statement, actions, { rivals, effort })) {
+        effort.left -= resources.patterns.length;
         const key = `${aspect}\n${namesOf(resources).join('\n')}`;
         const group = found.get(key) ?? { aspect, resources, actions: [] };
-        group.actions.push(...namesOf(actions));
+        for (const name of namesOf(actions)) group.actions.push(name);
         found.set(key, group);
       }
     }
@@ -98,14 +100,16 @@ function missing(policy: AwsPolicy, other: AwsPolicy, change: Change['change'], 
 }
 
 function inCommon(actions: readonly string[], rivals: readonly Statement[], effort: Effort): Change['partly'] {
-  const others = rivals.flatMap(({ actions: { not, patterns } }) => (not ? [] : patterns));
   const found = actions.map((action): [string, string[]] => {
     const pattern = wildcard(action, { ignoreCase: true });
-    const shared =
-      pattern.isLiteral || effort.left < 0 ? [] : others.filter((other) => overlaps(pattern, other, effort));
+    const shared = pattern.isLiteral ? [] : rivals.flatMap(({ actions: others }) => sharedBy(pattern, others, effort));
     return [action, sorted(shared.map(({ text }) => text)).slice(0, limits.policy.inCommon)];
   });
   return Object.fromEntries(found.filter(([, shared]) => shared.length > 0));
+}
+
+function sharedBy(pattern: Wildcard, { not, patterns }: PatternSet, effort: Effort): readonly Wildcard[] {
+  return not || effort.left < 0 ? [] : patterns.filter((other) => overlaps(pattern, other, effort));
 }
 
 /** Parts that can be weighed each by itself; all but some is one part. */
@@ -123,18 +127,22 @@ function uncovered(
   if (ofAction.length === 0) return [{ aspect: 'action', resources }];
   const lacking = new Map<Aspect, Wildcard[]>();
   for (const atom of atoms(resources)) {
+    if (effort.left < 0) return [];
     const ofResource = ofAction.filter((rival) => setIncludes(rival.resources, atom, effort));
-    const ofCondition = ofResource.filter((rival) => implies(condition, rival.condition));
-    const ofPrincipal = ofCondition.filter((rival) => admits(rival.principal, principal));
+    const ofCondition = ofResource.filter((rival) => implies(condition, rival.condition, effort));
+    const ofPrincipal = ofCondition.filter((rival) => admits(rival.principal, principal, effort));
     if (ofPrincipal.length > 0) continue;
     const aspect = ofResource.length === 0 ? 'resource' : ofCondition.length === 0 ? 'condition' : 'principal';
-    lacking.set(aspect, [...(lacking.get(aspect) ?? []), ...atom.patterns]);
+    const before = lacking.get(aspect) ?? [];
+    for (const pattern of atom.patterns) before.push(pattern);
+    lacking.set(aspect, before);
   }
   return [...lacking].map(([aspect, patterns]) => ({ aspect, resources: { not: resources.not, patterns } }));
 }
 
 /** True if all that `inner` admits is admitted by `outer`; may be false where only several patterns together do. */
 export function setIncludes(outer: PatternSet, inner: PatternSet, effort: Effort): boolean {
+  effort.left -= 1;
   const every = (all: PatternSet, by: PatternSet) =>
     all.patterns.every((each) => by.patterns.some((one) => includes(one, each, effort)));
   if (!outer.not && !inner.not) return every(inner, outer);
@@ -147,20 +155,23 @@ export function setIncludes(outer: PatternSet, inner: PatternSet, effort: Effort
 const NEGATED = /(^|:)(String|Arn|Numeric|Date)Not|(^|:)NotIp/;
 
 /** True if whatever meets `strict` also meets `loose`: each test of it stands there, with no more values to meet. */
-export function implies(strict: Condition, loose: Condition): boolean {
+function implies(strict: Condition, loose: Condition, effort: Effort): boolean {
   for (const [test, allowed] of loose) {
     const values = strict.get(test);
     if (values === undefined) return false;
     const [few, many] = NEGATED.test(test) ? [allowed, values] : [values, allowed];
-    if (!few.every((value) => many.includes(value))) return false;
+    effort.left -= few.length + many.length;
+    const all = new Set(many);
+    if (!few.every((value) => all.has(value))) return false;
   }
   return true;
 }
 
 /** True if `outer` speaks of everybody of whom `inner` speaks. */
-function admits(outer: string | null, inner: string | null): boolean {
+function admits(outer: string | null, inner: string | null, effort: Effort): boolean {
   if (outer === inner || outer === '*' || outer === 'AWS *') return true;
   if (outer === null || inner === null || outer.startsWith('everybody but ')) return false;
+  effort.left -= Math.ceil((outer.length + inner.length) / 64);
   const parts = new Set(outer.split(', '));
   return !inner.startsWith('everybody but ') && inner.split(', ').every((part) => parts.has(part));
 }

@@ -7,18 +7,24 @@
  */
 import { limits } from '../../limits.ts';
 
-/** What stands in a pattern, one character at a time: a code point, or one of the following. */
+/**
+ * What stands in a pattern, one character at a time: a code point, or one of the following. The characters of a policy
+ * variable's name are code points too, raised above all others, and the first of them higher still.
+ */
 type Token = number;
 
 const ONE = -1;
 const MANY = -2;
 /** A character that stands in no pattern. */
 const OTHER = -3;
+const RAISED = 0x110000;
 
 export interface Wildcard {
   /** As it was written. */
   readonly text: string;
   readonly tokens: readonly Token[];
+  /** The same with any characters, also none, for each policy variable: what it may turn out to be. */
+  readonly wide: readonly Token[];
   readonly isLiteral: boolean;
 }
 
@@ -27,10 +33,23 @@ export interface WildcardOptions {
   readonly ignoreCase?: boolean;
 }
 
-/** `${*}`, `${?}` and `${$}` are the characters themselves; what stands in for other variables is not known here. */
+/** `${*}`, `${?}` and `${$}` are the characters themselves; what other variables stand for is not known here. */
 const PIECES = /\$\{([*?$])\}|(\$\{[^}]*\})|([\s\S])/gu;
 
+/** Behind the last `}` no variable ends, and each `${` would be looked for its end in vain. */
+function* piecesOf(text: string) {
+  const end = text.lastIndexOf('}') + 1;
+  yield* text.slice(0, end).matchAll(PIECES);
+  for (const character of text.slice(end)) yield [character, undefined, undefined, character] as const;
+}
+
 export function wildcard(text: string, { ignoreCase = false }: WildcardOptions = {}): Wildcard {
+  const tokens = tokensOf(text, { ignoreCase, isWide: false });
+  const wide = text.includes('${') ? tokensOf(text, { ignoreCase, isWide: true }) : tokens;
+  return { text, tokens, wide, isLiteral: tokens.every((token) => token >= 0) };
+}
+
+function tokensOf(text: string, { ignoreCase, isWide }: { ignoreCase: boolean; isWide: boolean }): Token[] {
   const tokens: Token[] = [];
   let one = 0;
   let many = false;
@@ -40,17 +59,21 @@ export function wildcard(text: string, { ignoreCase = false }: WildcardOptions =
     if (many) tokens.push(MANY);
     many = false;
   };
-  for (const [, escaped, variable, character = ''] of text.matchAll(PIECES)) {
-    if (character === '*') many = true;
+  for (const [, escaped, variable, character = ''] of piecesOf(text)) {
+    if (character === '*' || (isWide && variable !== undefined)) many = true;
     else if (character === '?') one += 1;
     else {
       flush();
       const literal = escaped ?? variable ?? character;
-      for (const each of ignoreCase ? literal.toLowerCase() : literal) tokens.push(each.codePointAt(0) ?? OTHER);
+      let raise = variable === undefined ? 0 : 2 * RAISED;
+      for (const each of ignoreCase ? literal.toLowerCase() : literal) {
+        tokens.push((each.codePointAt(0) ?? 0) + raise);
+        raise = Math.min(raise, RAISED);
+      }
     }
   }
   flush();
-  return { text, tokens, isLiteral: tokens.every((token) => token >= 0) };
+  return tokens;
 }
 
 /** How much may still be spent on comparisons. Patterns made for that could take hours. */
@@ -63,14 +86,23 @@ export function newEffort(): Effort {
   return { left: limits.policy.effort };
 }
 
-/** True if every text that `inner` admits is admitted by `outer`. Once all effort is spent, the answer is no. */
+/**
+ * True if every text that `inner` admits is admitted by `outer`, whatever policy variables stand for: a variable of `inner`
+ * lies within `*` or the same variable only. Once all effort is spent, the answer is no.
+ */
 export function includes(outer: Wildcard, inner: Wildcard, effort: Effort): boolean {
-  effort.left -= 1;
+  effort.left -= lookingAt(outer);
   if (outer.tokens.length === 1 && outer.tokens[0] === MANY) return true;
+  if (effort.left < 0) return false;
   if (outer.isLiteral) return inner.isLiteral && isSame(outer.tokens, inner.tokens);
-  if (effort.left < 0 || !hasSameEnds(outer.tokens, inner.tokens)) return false;
-  const letters = [...new Set(outer.tokens.filter((token) => token >= 0)), OTHER];
+  if (!hasSameEnds(outer.tokens, inner.tokens)) return false;
+  const letters = [...new Set(outer.tokens.filter((token) => token >= 0 && token < RAISED)), OTHER];
   return new Walk(outer.tokens, inner.tokens, letters).isIncluded(effort);
+}
+
+/** A look at two patterns costs the more the longer they are. */
+function lookingAt({ tokens }: Wildcard): number {
+  return 1 + Math.floor(tokens.length / 64);
 }
 
 /** What `outer` demands at its beginning and its end, `inner` must have there. */
@@ -136,7 +168,7 @@ class Walk {
     for (const place of places) {
       const token = this.#outer[place];
       if (token === MANY) next.add(place);
-      else if (token === ONE || token === letter) next.add(place + 1);
+      else if ((token === ONE && letter < RAISED) || token === letter) next.add(place + 1);
     }
     return this.#settled(next);
   }
@@ -153,11 +185,15 @@ class Walk {
   }
 }
 
-/** True if there is a text that both admit. Once all effort is spent, the answer is yes. */
+/**
+ * True if there is a text that both admit, for some meaning of the policy variables in them. Once all effort is spent, the
+ * answer is yes.
+ */
 export function overlaps(first: Wildcard, second: Wildcard, effort: Effort): boolean {
-  const [a, b] = [first.tokens, second.tokens];
-  effort.left -= 1;
-  if (first.isLiteral && second.isLiteral) return isSame(a, b);
+  const [a, b] = [first.wide, second.wide];
+  effort.left -= lookingAt(first);
+  if (effort.left < 0) return true;
+  if (isFixed(first) && isFixed(second)) return isSame(a, b);
   // Which places of `b` can be reached together with the place of `a` that is looked at.
   let places = new Set([0]);
   for (let at = 0; ; at += 1) {
@@ -177,4 +213,9 @@ export function overlaps(first: Wildcard, second: Wildcard, effort: Effort): boo
     places = next;
     if (places.size === 0) return false;
   }
+}
+
+/** It admits one text, and that is known. */
+function isFixed({ isLiteral, tokens, wide }: Wildcard): boolean {
+  return isLiteral && wide === tokens;
 }

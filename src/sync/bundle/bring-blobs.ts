@@ -37,12 +37,17 @@ export async function findMissing(stores: Stores, manifest: Manifest, leases: Le
   const carried: ManifestCarried[] = [];
   const slices: InBlob[] = [];
   const lost: Extract<ManifestBlob, { in: 'site' }>[] = [];
-  for (const blob of manifest.blobs.values()) {
-    if (await isPublished(stores, blob.digest)) continue;
-    if ((await leased(stores, blob.digest, leases)) !== undefined) continue;
-    if (isCarried(blob)) carried.push(blob);
-    else if (blob.in === 'blob') slices.push(blob);
-    else if (!(await isStillGood(stores, blob.digest))) lost.push(blob);
+  const trusted = new TrustedBlobs({ ...stores, openBlobs: 1 });
+  try {
+    for (const blob of manifest.blobs.values()) {
+      if (await isPublished(stores, blob.digest)) continue;
+      if ((await leased(stores, blob.digest, leases)) !== undefined) continue;
+      if (isCarried(blob)) carried.push(blob);
+      else if (blob.in === 'blob') slices.push(blob);
+      else if (!(await isStillGood(trusted, blob.digest))) lost.push(blob);
+    }
+  } finally {
+    trusted.close();
   }
   if (lost.length > 0) throw baseMissing(manifest, lost);
   const place = ({ pieces: [first] }: ManifestCarried) => [first?.volume ?? 0, first?.offset ?? 0] as const;
@@ -62,7 +67,7 @@ export async function bringBlobs(
   { volumes, options }: { volumes: VolumeSet; options: StagingOptions },
 ): Promise<void> {
   const bytes = carried.reduce((sum, blob) => sum + neededBytes(blob), 0);
-  await requireSpace(stores.blobs, bytes);
+  await requireSpace(stores.blobs, bytes - (await bytesOfPartial(stores, carried)));
   const record = new BlobRecords(stores);
   options.progress.start('import', bytes);
   try {
@@ -111,18 +116,46 @@ async function bringOne(
   }
 }
 
-/** Goes on with the large blob that the run before could not finish. */
-async function openWriter({ blobs, catalog }: Stores, { digest, size }: InVolumes): Promise<BlobWriter> {
-  if (size <= limits.checkpointEvery) return await blobs.create();
+/** What a run before left of a large blob takes its room already. */
+async function bytesOfPartial(stores: Stores, carried: readonly ManifestCarried[]): Promise<number> {
+  const blob = await partialOf(stores);
+  if (blob === undefined || !carried.some(({ digest }) => digest === blob.digest)) return 0;
+  const writer = await resumed(stores, blob);
+  if (writer === undefined) return 0;
+  const bytes = writer.have().reduce((sum, { start, end }) => sum + end - start, 0);
+  await writer.suspend();
+  return bytes;
+}
+
+/** The large blob that the run before could not finish. */
+interface PartialBlob {
+  readonly digest: string;
+  readonly id: string;
+}
+
+async function partialOf({ catalog }: Stores): Promise<PartialBlob | undefined> {
   const text = await catalog.meta(PARTIAL);
-  const known = text === undefined ? undefined : (JSON.parse(text) as { digest?: unknown; id?: unknown });
-  if (known?.digest === digest && typeof known.id === 'string') {
-    try {
-      return await blobs.resume(known.id);
-    } catch (error) {
-      if (!isAirlockError(error, 'blob.missing', 'blob.busy')) throw error;
-    }
+  const known = text === undefined ? {} : (JSON.parse(text) as { digest?: unknown; id?: unknown });
+  const { digest, id } = known;
+  return typeof digest === 'string' && typeof id === 'string' ? { digest, id } : undefined;
+}
+
+async function resumed({ blobs }: Stores, { id }: PartialBlob): Promise<BlobWriter | undefined> {
+  try {
+    return await blobs.resume(id);
+  } catch (error) {
+    if (isAirlockError(error, 'blob.missing', 'blob.busy')) return undefined;
+    throw error;
   }
+}
+
+/** Goes on with the large blob that the run before could not finish. */
+async function openWriter(stores: Stores, { digest, size }: InVolumes): Promise<BlobWriter> {
+  const { blobs, catalog } = stores;
+  if (size <= limits.checkpointEvery) return await blobs.create();
+  const partial = await partialOf(stores);
+  const begun = partial?.digest === digest ? await resumed(stores, partial) : undefined;
+  if (begun !== undefined) return begun;
   const writer = await blobs.create({ resumable: true });
   await catalog.setMeta(PARTIAL, JSON.stringify({ digest, id: writer.id }));
   return writer;
@@ -170,9 +203,9 @@ async function isPublished({ blobs, catalog }: Stores, digest: Digest): Promise<
 }
 
 /** Stored, but touched since it was proven: it is hashed again. */
-async function isStillGood({ blobs, catalog }: Stores, digest: Digest): Promise<boolean> {
+async function isStillGood(trusted: TrustedBlobs, digest: Digest): Promise<boolean> {
   try {
-    const reader = await new TrustedBlobs({ blobs, catalog, openBlobs: 1 }).open(digest);
+    const reader = await trusted.open(digest);
     await reader.close();
     return true;
   } catch (error) {

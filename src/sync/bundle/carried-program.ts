@@ -10,7 +10,7 @@ import { quoteUnsafe } from '../../repo/formats/quote.ts';
 import { openIfThere, openMediumFile, readSmallFile } from '../../repo/ingest/medium.ts';
 import type { Carrier } from '../carriers/carrier.ts';
 import { isProgramName, SUMS } from './names.ts';
-import { type PutOptions, putSource, sha256Of } from './put-file.ts';
+import { type PutOptions, putSource, sha256OnMedium } from './put-file.ts';
 
 export interface CarriedProgram {
   /** Where it is here. */
@@ -62,7 +62,7 @@ export async function programToCarry(file: string): Promise<CarriedProgram> {
 /** Writes it, unless it is there already. @throws medium.full, source.lost if it has become another file */
 export async function putProgram(carrier: Carrier, program: CarriedProgram, options: PutOptions): Promise<void> {
   const { file, name, sha256 } = program;
-  if ((await sha256Of(carrier, name)) === sha256) return;
+  if ((await sha256OnMedium(carrier, name)) === sha256) return;
   const source = await openMediumFile(file);
   try {
     if ((await putSource(carrier, name, source, options)) === sha256) return;

@@ -83,13 +83,19 @@ export class ExportRecord {
     await writeFileDurably(path.join(this.#dir, 'state.json'), JSON.stringify(state));
   }
 
-  /** @throws bundle.not-found if nothing was begun */
+  /** @throws bundle.not-found if nothing was begun; bundle.invalid if the record is damaged */
   async load(): Promise<ExportState> {
     if (!existsSync(path.join(this.#dir, 'state.json'))) {
       const site = path.basename(this.#dir);
       throw new AirlockError('bundle.not-found', `No bundle for ${site} was begun here. Export without --resume.`);
     }
-    return schema.parse(JSON.parse((await this.#read('state.json')).toString('utf8')));
+    const bytes = await this.#read('state.json');
+    try {
+      return schema.parse(JSON.parse(bytes.toString('utf8')));
+    } catch (cause) {
+      const file = path.join(this.#dir, 'state.json');
+      throw new AirlockError('bundle.invalid', `${file} is damaged. Export without --resume.`, { cause });
+    }
   }
 
   /** A file of the record: the manifest, the revocations. @throws bundle.not-found */

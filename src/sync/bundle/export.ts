@@ -62,7 +62,7 @@ export async function planExport(context: ExportContext, options: ExportOptions)
 
 /**
  * Writes a new bundle.
- * @throws key.missing, key.not-found; blob.missing; medium.full naming what to do; source.lost,
+ * @throws key.missing, key.not-found, trust.expired before anything is written; blob.missing; medium.full naming what to do; source.lost,
  *   interrupted: `resumeExport` goes on then
  */
 export async function exportBundle(context: ExportContext, options: ExportOptions): Promise<ExportReport> {
@@ -94,6 +94,7 @@ async function goOn(context: ExportContext, options: ExportOptions): Promise<Exp
   const { dataDir } = context;
   const record = new ExportRecord(dataDir, options.site);
   const state = await record.load();
+  if (state.metadata === null) await context.publisher.ensureSite(options.site); // it is still to be signed
   await using file = await record.openManifest();
   const manifest = await readManifest(file);
   if (options.parity === true && manifest.parity === undefined) throw noParity();

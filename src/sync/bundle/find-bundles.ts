@@ -2,7 +2,7 @@
  * Bundles on media: in the folders that somebody names, and in the folders in these. What a folder is called does not
  * matter, nor where volumes lie. Nothing that is found here is trusted yet.
  */
-import { AirlockError } from '../../errors.ts';
+import { AirlockError, isAirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import { digestOf } from '../../repo/blobs/digest-of.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
@@ -35,42 +35,77 @@ export interface FoundOnMedia {
   readonly bundles: readonly FoundBundle[];
   /** Folders with volumes and no manifest: parts of a bundle, or one that was not finished. */
   readonly strays: readonly FoundFolder[];
+  /** For the person in front: folders beside them that could not be looked into. */
+  readonly warnings: readonly string[];
+}
+
+/** Where volumes of a bundle are read from: what was finished, and parts of bundles, which anything may be part of. */
+export function volumeFolders({ folders }: FoundBundle, { strays }: FoundOnMedia): FoundFolder[] {
+  const finished = folders.filter(({ committed }) => committed);
+  return [...(finished.length === 0 ? folders : finished), ...strays];
 }
 
 /**
  * @param places stay the caller's, and open as long as what is found is used
- * @throws bundle.not-found if there is nothing; source.lost
+ * @throws bundle.not-found if there is nothing; source.lost, interrupted; what a place itself cannot be looked into for
  */
 export async function findBundles(places: readonly Carrier[]): Promise<FoundOnMedia> {
   const bundles = new Map<string, Omit<FoundBundle, 'folders'> & { readonly folders: FoundFolder[] }>();
   const strays: FoundFolder[] = [];
-  for await (const { carrier, names, folders, unfinished } of foldersOf(places)) {
-    const volumes = names.filter(isVolumeFile);
-    const folder = { carrier, committed: names.includes(COMMIT), volumes };
-    const manifest = names.includes(MANIFEST) ? await lookAt(carrier) : undefined;
-    if (manifest === undefined) {
-      if (volumes.length > 0 || unfinished || folders.includes(METADATA)) strays.push(folder);
-      continue;
+  const failures: AirlockError[] = [];
+  for await (const carrier of foldersOf(places)) {
+    const looked = await lookInto(carrier).catch((error: unknown) => {
+      if (places.includes(carrier) || !isAirlockError(error) || error.code === 'interrupted') throw error;
+      failures.push(error);
+      return undefined;
+    });
+    if (looked === undefined) continue;
+    const { folder, manifest } = looked;
+    if (manifest === undefined) strays.push(folder);
+    else {
+      const known = bundles.get(manifest.id) ?? { ...manifest, folders: [] };
+      known.folders.push(folder);
+      bundles.set(manifest.id, known);
     }
-    const known = bundles.get(manifest.id) ?? { ...manifest, folders: [] };
-    known.folders.push(folder);
-    bundles.set(manifest.id, known);
   }
   if (bundles.size === 0 && strays.length === 0) {
-    throw new AirlockError(
-      'bundle.not-found',
-      `There is no bundle in ${places.map(({ where }) => quoteUnsafe(where)).join(', ')}. Check that the right medium is mounted.`,
+    throw (
+      failures[0] ??
+      new AirlockError(
+        'bundle.not-found',
+        `There is no bundle in ${places.map(({ where }) => quoteUnsafe(where)).join(', ')}. Check that the right medium is mounted.`,
+      )
     );
   }
   const found = [...bundles.values()].sort((a, b) => b.claims.sequence - a.claims.sequence);
-  return { bundles: found, strays };
+  return { bundles: found, strays, warnings: failures.map(({ message }) => `passed over: ${message}`) };
+}
+
+type FoundManifest = Omit<FoundBundle, 'folders'>;
+
+/** @returns undefined if neither a bundle nor a part of one is there */
+async function lookInto(
+  carrier: Carrier,
+): Promise<{ folder: FoundFolder; manifest: FoundManifest | undefined } | undefined> {
+  const { files, folders, unfinished } = await carrier.list();
+  const names = files.map(({ name }) => name);
+  const folder = { carrier, committed: names.includes(COMMIT), volumes: names.filter(isVolumeFile) };
+  const isPart = folder.volumes.length > 0 || folders.includes(METADATA);
+  const manifest = names.includes(MANIFEST) ? await lookAt(carrier) : undefined;
+  if (manifest !== undefined) {
+    // Others call files so, too: manifests of web pages, say.
+    const isOurs = manifest.claims.site !== '' || isPart || folder.committed;
+    return isOurs ? { folder, manifest } : undefined;
+  }
+  const isBegun = unfinished.some((name) => isVolumeFile(name) || name === MANIFEST);
+  return isPart || isBegun ? { folder, manifest } : undefined;
 }
 
 /** Where a manifest begins, says for whom it is. */
 const HEAD_BYTES = 64 * 1024;
 
 /** Reads a manifest once, without holding it. @returns undefined if it is not there. @throws bundle.invalid if it is too long */
-async function lookAt(carrier: Carrier): Promise<Omit<FoundBundle, 'folders'> | undefined> {
+async function lookAt(carrier: Carrier): Promise<FoundManifest | undefined> {
   const file = await openCarried(carrier, MANIFEST, limits.bundle.manifestBytes);
   if (file === undefined) return undefined;
   try {
@@ -107,16 +142,8 @@ async function openCarried(carrier: Carrier, name: string, limit: number): Promi
   );
 }
 
-interface ListedFolder {
-  readonly carrier: Carrier;
-  readonly names: readonly string[];
-  readonly folders: readonly string[];
-  /** A volume was being written. */
-  readonly unfinished: boolean;
-}
-
 /** The places and the folders in them, each once. */
-async function* foldersOf(places: readonly Carrier[]): AsyncGenerator<ListedFolder, void, undefined> {
+async function* foldersOf(places: readonly Carrier[]): AsyncGenerator<Carrier, void, undefined> {
   const seen = new Set<string>();
   for (const place of places) {
     const { folders } = await place.list();
@@ -124,9 +151,7 @@ async function* foldersOf(places: readonly Carrier[]): AsyncGenerator<ListedFold
     for (const carrier of [place, ...inside.map((name) => place.folder(name))]) {
       if (seen.has(carrier.where)) continue;
       seen.add(carrier.where);
-      const listing = await carrier.list();
-      const unfinished = listing.unfinished.some((name) => isVolumeFile(name) || name === MANIFEST);
-      yield { carrier, names: listing.files.map(({ name }) => name), folders: listing.folders, unfinished };
+      yield carrier;
     }
   }
 }

@@ -7,11 +7,11 @@ import { limits } from '../../limits.ts';
 import type { Digest } from '../../repo/blobs/blob-store.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
 import type { PackagesContext } from '../../repo/packages/prepare-change.ts';
-import { abandon, type Leases, type StagingOptions, throwIfAborted } from '../../repo/staging.ts';
+import { abandon, Leases, type StagingOptions, throwIfAborted } from '../../repo/staging.ts';
 import type { Carrier } from '../carriers/carrier.ts';
 import type { SiteTrust } from '../trust/site-trust.ts';
 import { bringBlobs, findMissing, type MissingBlobs } from './bring-blobs.ts';
-import { type FoundBundle, type FoundOnMedia, findBundles } from './find-bundles.ts';
+import { type FoundBundle, type FoundOnMedia, findBundles, volumeFolders } from './find-bundles.ts';
 import { copyManifest } from './local-manifest.ts';
 import { carriedBytes } from './manifest.ts';
 import { bundleName } from './names.ts';
@@ -94,8 +94,8 @@ async function importFound(
   await using copies = new AsyncDisposableStack();
   const copy = async () => copies.use(await copyManifest(context.packages.blobs, chosen));
   const bundle = await verifyBundle(context.trust, chosen, { ...options, copy });
-  const folders = [...chosen.folders.filter(({ committed }) => committed), ...found.strays];
-  const leases: Leases = new Set();
+  const folders = volumeFolders(chosen, found);
+  const leases = new Leases();
   try {
     const revoked = await applyRevocations(context, bundle);
     await planChanges(context.packages.catalog, bundle);
@@ -149,7 +149,7 @@ async function bringAll(
 
 /** Bundles that were not finished, and others than the one that was taken. */
 function passedOver(
-  { bundles, strays }: FoundOnMedia,
+  { bundles, strays, warnings }: FoundOnMedia,
   chosen: FoundBundle,
   used: readonly { readonly where: string }[],
 ): string[] {
@@ -161,10 +161,11 @@ function passedOver(
         `${quoteUnsafe(carrier.where)} holds a bundle that was not finished, or volumes that were not needed: it was passed over`,
     ),
     ...newer.map(({ claims }) => `bundle ${claims.sequence} for ${claims.site} was passed over`),
+    ...warnings,
   ];
 }
 
-/** One that has landed, and of which nothing is missing, is left alone. */
+/** One that has landed, and of which nothing is missing, is left alone; what a process that died did not get to is done. */
 async function land(
   { packages, trust }: ImportBundleContext,
   bundle: VerifiedBundle,
@@ -173,6 +174,8 @@ async function land(
   const plans = bundle.isLanded ? await planChanges(packages.catalog, bundle) : [];
   if (bundle.isLanded && plans.every(({ puts }) => puts === 0)) {
     await abandon(packages, options.leases);
+    const { mark, verified, created } = bundle;
+    if (mark !== undefined && verified.has('timestamp')) await trust.landed(mark, verified, created);
     return plans.map(({ repository, base, added, replaced, unchanged }) => {
       return { repository, revision: base, added, replaced, unchanged };
     });
@@ -212,7 +215,7 @@ async function applyRevocations(
   }
   const reason = `revoked by bundle ${bundleName(bundle.site, bundle.manifest.sequence)}`;
   const withdrawn = await withdrawContent(packages, revoked, reason);
-  await trust.keepRevocations(bytes);
+  await trust.keepRevocations(bytes, bundle.keys);
   return withdrawn;
 }
 

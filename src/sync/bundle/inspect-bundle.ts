@@ -4,10 +4,11 @@
  */
 import { AirlockError } from '../../errors.ts';
 import type { BlobStore } from '../../repo/blobs/blob-store.ts';
+import type { Progress } from '../../repo/progress.ts';
 import { heard, type StagingOptions } from '../../repo/staging.ts';
 import type { Carrier } from '../carriers/carrier.ts';
 import type { SiteTrust } from '../trust/site-trust.ts';
-import { type FoundBundle, type FoundFolder, findBundles } from './find-bundles.ts';
+import { type FoundBundle, type FoundFolder, findBundles, volumeFolders } from './find-bundles.ts';
 import type { LocalBytes } from './local-bytes.ts';
 import { copyManifest } from './local-manifest.ts';
 import { carriedBytes, type Manifest, type ManifestVolume, neededBytes } from './manifest.ts';
@@ -54,19 +55,25 @@ export interface InspectedBundle {
     | { readonly ok: false; readonly code: string; readonly message: string };
 }
 
-/** @throws file.not-found, bundle.not-found, bundle.incomplete if there are only parts without a manifest */
+/**
+ * @param note told what could not be looked into
+ * @throws file.not-found, bundle.not-found, bundle.incomplete if there are only parts without a manifest
+ */
 export async function inspectBundles(
   { trust, blobs }: InspectContext,
   places: readonly Carrier[],
+  note: Progress['note'],
 ): Promise<InspectedBundle[]> {
-  const { bundles, strays } = await findBundles(places);
-  if (bundles.length === 0) await chooseBundle(trust, { bundles, strays });
+  const onMedia = await findBundles(places);
+  for (const warning of onMedia.warnings) note(warning);
+  const { bundles } = onMedia;
+  if (bundles.length === 0) await chooseBundle(trust, onMedia);
   const inspected: InspectedBundle[] = [];
   for (const found of bundles) {
     await using copy = await copyManifest(blobs, found);
     const manifest = await readManifest(copy);
     const carried = [...manifest.blobs.values()];
-    const folders = [...found.folders, ...strays];
+    const folders = volumeFolders(found, onMedia);
     inspected.push({
       bundle: bundleName(manifest.site, manifest.sequence),
       site: manifest.site,
@@ -125,11 +132,12 @@ export async function verifyVolumes(
   options: StagingOptions & { readonly acceptExpired: boolean },
 ): Promise<VerifiedVolumes> {
   const onMedia = await findBundles(places);
+  for (const warning of onMedia.warnings) options.progress.note(warning);
   const found = await chooseBundle(trust, onMedia);
   await using copy = await copyManifest(blobs, found);
   const bundle = await verifyBundle(trust, found, { ...options, keepRoot: false, copy: async () => copy });
   const { site, manifest, volumes: targets, expired } = bundle;
-  const folders = [...found.folders, ...onMedia.strays];
+  const folders = volumeFolders(found, onMedia);
   const { parity } = manifest;
   const listed = parity === undefined ? manifest.volumes : [...manifest.volumes, parity];
   const volumes: VerifiedFile[] = [];

@@ -17,7 +17,7 @@ import type { LaidVolume } from './layout.ts';
 import type { Manifest, ManifestVolume } from './manifest.ts';
 import { bundleName, COMMIT, isDeltaEntry, MANIFEST, METADATA, README, SUMS } from './names.ts';
 import { writeParity } from './parity.ts';
-import { putBytes, putFile, putSource, sha256Of } from './put-file.ts';
+import { putBytes, putFile, putSource, sha256OnMedium } from './put-file.ts';
 import { readmeText } from './readme.ts';
 import { type OpenEntry, writeVolume } from './write-volume.ts';
 
@@ -249,7 +249,7 @@ export class MediumWriter {
   }
 
   async #isHere(name: string, digest: string | null): Promise<boolean> {
-    return digest !== null && (await sha256Of(this.#carrier, name, () => this.#onBytes(0))) === digest;
+    return digest !== null && (await sha256OnMedium(this.#carrier, name, () => this.#onBytes(0))) === digest;
   }
 
   async #requireRoom({ name, size }: ManifestVolume): Promise<void> {

@@ -21,7 +21,7 @@ import {
   prepareChange,
   VENDOR_KEY_PREFIX,
 } from '../../repo/packages/prepare-change.ts';
-import type { Leases } from '../../repo/staging.ts';
+import { endLeases, type Leases } from '../../repo/staging.ts';
 import type { Mark } from '../trust/high-water-mark.ts';
 import type { SiteTrust } from '../trust/site-trust.ts';
 import type { Manifest, ManifestRepository } from './manifest.ts';
@@ -57,13 +57,18 @@ export function isFromBundle({ artifact }: Pick<Entry, 'artifact'>): boolean {
 
 /**
  * What the bundle would change. Nothing is changed yet.
- * @throws path.conflict naming all paths, repository.kind
+ * @throws path.conflict naming all paths, repository.kind, trust.rollback if a newer bundle has landed at the HA twin
  */
-export async function planChanges(catalog: Catalog, { manifest }: VerifiedBundle): Promise<RepositoryPlan[]> {
+export async function planChanges(
+  catalog: Catalog,
+  { manifest, mark, keys }: Pick<VerifiedBundle, 'manifest' | 'mark' | 'keys'>,
+): Promise<RepositoryPlan[]> {
+  const landed =
+    mark === undefined || keys.some((key) => mark.keys.includes(key)) ? (mark?.revisions ?? {}) : undefined;
   const conflicts: string[] = [];
   const plans: RepositoryPlan[] = [];
   for (const repository of manifest.repositories) {
-    plans.push(await planRepository(catalog, repository, { manifest, conflicts }));
+    plans.push(await planRepository(catalog, repository, { manifest, landed, conflicts }));
   }
   if (conflicts.length === 0) return plans;
   const named = conflicts.slice(0, limits.bundle.named).map((path) => quoteUnsafe(path));
@@ -80,7 +85,7 @@ type Verdict = 'skip' | 'same' | 'put';
 async function planRepository(
   catalog: Catalog,
   { name, kind }: ManifestRepository,
-  { manifest, conflicts }: { manifest: Manifest; conflicts: string[] },
+  { manifest, landed, conflicts }: { manifest: Manifest; landed: Mark['revisions'] | undefined; conflicts: string[] },
 ): Promise<RepositoryPlan> {
   const known = await catalog.repository(name);
   if (known !== undefined && known.kind !== kind) {
@@ -96,8 +101,10 @@ async function planRepository(
   let unchanged = 0;
   let puts = 0;
   let hasMetadata = false;
+  let newest: Entry | undefined;
   for (const { path, artifact: sent } of manifest.entriesOf(name)) {
     const live = known === undefined ? undefined : await catalog.lookup(name, path);
+    if (live !== undefined && isFromBundle(live)) newest = later(newest, live);
     const { digest, size } = sent;
     hasMetadata ||= sent.facts.verbatim === true;
     const isSame = live?.artifact.digest === digest;
@@ -114,6 +121,9 @@ async function planRepository(
       replaced.push({ path, digest, former: live.artifact.digest });
     else conflicts.push(`${name}/${path}`);
   }
+  if (landed !== undefined && newest !== undefined && newest.since > (landed[name] ?? 0)) {
+    requireNotOlder(newest, manifest.sequence);
+  }
   const put = { [Symbol.iterator]: () => putsOf(manifest, name, { verdicts, joined }) };
   return {
     repository: name,
@@ -126,6 +136,31 @@ async function planRepository(
     replaced,
     unchanged,
   };
+}
+
+/** The one that was published later; of those that were together, that of the newer bundle. */
+function later(one: Entry | undefined, other: Entry): Entry {
+  if (one === undefined || other.since > one.since) return other;
+  return other.since === one.since && sequenceOf(other) > sequenceOf(one) ? other : one;
+}
+
+/** Of the bundle that brought it. */
+function sequenceOf({ artifact: { source } }: Entry): number {
+  return Number(source.slice(BUNDLE_SOURCE.length));
+}
+
+/**
+ * What the HA twin took from a bundle comes from there without a mark of how far the site has come: it says itself.
+ * @throws trust.rollback
+ */
+function requireNotOlder(newest: Entry, sequence: number): void {
+  const landed = sequenceOf(newest);
+  if (sequence >= landed) return;
+  throw new AirlockError(
+    'trust.rollback',
+    `This is bundle ${sequence}, and ${quoteUnsafe(`${newest.repository}/${newest.path}`)} came here from the other conductor of the pair, out of bundle ${landed}. Use the newest bundle. If the export station was set up anew since, import it at that conductor.`,
+    { details: { sequence, landed } },
+  );
 }
 
 function* putsOf(
@@ -227,11 +262,15 @@ export async function publishBundle(
         sequence: manifest.sequence,
         manifest: bundle.found.id,
         keys: [...bundle.keys],
-        revisions: Object.fromEntries(changes.map(({ repository, revision }) => [repository, revision])),
+        // What is not in this bundle stands as the bundles before left it.
+        revisions: {
+          ...bundle.mark?.revisions,
+          ...Object.fromEntries(changes.map(({ repository, revision }) => [repository, revision])),
+        },
         at: at.toISOString(),
       };
       await trust.recordLanding(tx, mark);
-      for (const digest of leases) await tx.release(digest);
+      await endLeases(tx, leases);
       return { changes, mark };
     });
   });

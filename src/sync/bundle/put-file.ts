@@ -9,7 +9,7 @@ import type { Carrier } from '../carriers/carrier.ts';
 export type Fill = (sink: (bytes: Uint8Array) => Promise<void>) => Promise<string>;
 
 export interface PutOptions {
-  /** Read the file again once it is there, and compare. */
+  /** Read the file again once it is there, from the medium as far as that can be had, and compare. */
   readonly readback: boolean;
   readonly onRead?: (bytes: number) => void;
 }
@@ -29,7 +29,7 @@ export async function putFile(carrier: Carrier, name: string, fill: Fill, option
     throw error;
   }
   await writer.commit();
-  if (!options.readback || (await sha256Of(carrier, name, options.onRead)) === digest) return digest;
+  if (!options.readback || (await sha256OnMedium(carrier, name, options.onRead)) === digest) return digest;
   await carrier.remove(name);
   throw new AirlockError(
     'blob.digest-mismatch',
@@ -72,6 +72,19 @@ export async function putSource(
     return hash.digest('hex');
   };
   return await putFile(carrier, name, fill, options);
+}
+
+/**
+ * As `sha256Of`, of the bytes on the medium: what was just written is still in memory, and always good there.
+ * @returns SHA-256, hexadecimal; undefined if there is no such file
+ */
+export async function sha256OnMedium(
+  carrier: Pick<Carrier, 'open' | 'dropCache'>,
+  name: string,
+  onRead?: (bytes: number) => void,
+): Promise<string | undefined> {
+  await carrier.dropCache?.(name);
+  return await sha256Of(carrier, name, onRead);
 }
 
 /** @returns SHA-256, hexadecimal; undefined if there is no such file */

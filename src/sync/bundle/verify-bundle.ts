@@ -62,7 +62,7 @@ export interface VerifiedBundle {
 export async function chooseBundle(trust: SiteTrust, { bundles, strays }: FoundOnMedia): Promise<FoundBundle> {
   const bound = await trust.site();
   const [newest] = bundles;
-  const sites = new Set(bundles.map(({ claims }) => claims.site));
+  const sites = new Set(bundles.map(({ claims }) => claims.site).filter((site) => site !== ''));
   if (bound === null && sites.size > 1) throw severalSites([...sites]);
   const own = bound === null ? newest : (bundles.find(({ claims }) => claims.site === bound) ?? newest);
   if (own?.folders.some(({ committed }) => committed)) return own;
@@ -97,9 +97,10 @@ export async function verifyBundle(
     strict: true,
   });
   const top = await vouched(workflow, site, MANIFEST, { length: found.size, sha256: found.id });
-  const revocations = await revocationsOf(trust, workflow, site, found);
   const { document, signedBy } = top;
   const keys = delegatedKeys(workflow, top.role);
+  const revocations = await revocationsOf(workflow, site, found);
+  requireNewer(await trust.revocationsBefore(keys), revocations.list);
   const manifest = await readManifest(await copy());
   requireSigned(manifest, site, document.signed.version);
   requireNotOlder(mark, { sequence: manifest.sequence, id: found.id, keys });
@@ -187,7 +188,6 @@ async function vouched(
 }
 
 async function revocationsOf(
-  trust: SiteTrust,
   workflow: Verified,
   site: string,
   found: FoundBundle,
@@ -197,9 +197,7 @@ async function revocationsOf(
     throw new AirlockError('trust.missing', `${REVOCATIONS} is missing. Copy the bundle again, with all its files.`);
   }
   await vouched(workflow, site, REVOCATIONS, { length: bytes.length, sha256: sha256(bytes) });
-  const list = parseRevocations(bytes);
-  requireNewer(await trust.revocations(), list);
-  return { list, bytes };
+  return { list: parseRevocations(bytes), bytes };
 }
 
 /** Older than what landed is refused, landed or not; unless all keys were changed since, after theft, say. */

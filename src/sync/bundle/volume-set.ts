@@ -24,6 +24,8 @@ export class VolumeSet {
   readonly #bundle: VolumesOf;
   readonly #options: VolumeSetOptions;
   readonly #open = new Map<number, OpenVolume>();
+  /** Copies that turned out to be damaged, as `placeOf` names them. */
+  readonly #bad = new Set<string>();
   #rebuilt: RebuiltVolume | undefined;
 
   private constructor(bundle: VolumesOf, options: VolumeSetOptions) {
@@ -59,29 +61,57 @@ export class VolumeSet {
   }
 
   /**
-   * After something was read that is not what was signed, or could not be read: finds out which volume is damaged, and
-   * puts in its place what parity makes of all others.
+   * After something was read that is not what was signed, or could not be read: finds out which volumes are damaged, and
+   * puts another copy in the place of each, or, of one, what parity makes of all others.
    * @returns false if that is not what went wrong, or nothing makes up for it
    * @throws blob.digest-mismatch naming what is damaged, if it is more than parity makes up for; interrupted
    */
   async mend(error: unknown): Promise<boolean> {
     const { manifest, volumes: targets } = this.#bundle;
-    const isOfVolumes = isAirlockError(error, 'blob.digest-mismatch', 'bundle.invalid', 'source.lost');
-    if (manifest.parity === undefined || !isOfVolumes) return false;
+    if (!isAirlockError(error, 'blob.digest-mismatch', 'bundle.invalid', 'source.lost')) return false;
     const suspects = this.#rebuilt?.sources ?? this.#suspects(error);
+    if (manifest.parity === undefined && !suspects.some(({ name }) => this.#copies(name) > 1)) return false;
     const damaged = await this.#damagedAmong(suspects, targets);
-    const [only] = damaged;
-    if (only === undefined) return false;
-    if (this.#rebuilt !== undefined || damaged.length > 1) {
-      if (isAirlockError(error, 'source.lost')) return false; // a medium was pulled, more likely than not
-      throw beyondParity(manifest, damaged, this.#rebuilt);
+    if (damaged.length === 0) return false;
+    for (const each of damaged) this.#bad.add(placeOf(each));
+    const lost = await this.#replaceBad();
+    if (!(await this.#makeUpFor(lost))) {
+      const isMore = this.#rebuilt !== undefined || lost.length > 1;
+      // With several at once, a medium was pulled, more likely than not.
+      if (manifest.parity === undefined || !isMore || isAirlockError(error, 'source.lost')) return false;
+      throw beyondParity(manifest, this.#rebuilt === undefined ? lost : damaged, this.#rebuilt);
     }
-    const number = manifest.volumes.findIndex(({ name }) => name === only.name) + 1;
-    if ((await this.#rebuild(number, 'damaged')) !== undefined) return false;
-    await only.file.close();
     await this.#requireHeaders().catch(async (wrong: unknown) => {
       if (!(await this.mend(wrong))) throw wrong;
     });
+    return true;
+  }
+
+  /** Opens another copy of each damaged volume. @returns those of which there is none */
+  async #replaceBad(): Promise<OpenVolume[]> {
+    const lost: OpenVolume[] = [];
+    for (const [number, volume] of this.#open) {
+      const listed = this.#bundle.manifest.volumes[number - 1];
+      if (!this.#bad.has(placeOf(volume)) || listed === undefined) continue;
+      const copy = await openVolume(listed, this.#folders());
+      if (copy === undefined) lost.push(volume);
+      else {
+        this.#open.set(number, copy);
+        await volume.file.close();
+      }
+    }
+    return lost;
+  }
+
+  /** Rebuilds the one volume that has no good copy; from good copies of the others, if that had been done before. */
+  async #makeUpFor([lost, ...others]: readonly OpenVolume[]): Promise<boolean> {
+    const former = this.#rebuilt;
+    if (others.length > 0 || (former !== undefined && lost !== undefined)) return false;
+    const volume = former ?? lost;
+    if (volume === undefined) return true;
+    const number = this.#bundle.manifest.volumes.findIndex(({ name }) => name === volume.name) + 1;
+    if ((await this.#rebuild(number, former?.why ?? 'damaged')) !== undefined) return false;
+    await volume.file.close();
     return true;
   }
 
@@ -145,9 +175,21 @@ export class VolumeSet {
     if (lacking !== undefined) throw incomplete(manifest, missing, lacking);
   }
 
+  /** Without copies that turned out to be damaged. */
+  #folders(): FoundFolder[] {
+    return this.#options.folders.map((folder) => {
+      const { where } = folder.carrier;
+      return { ...folder, volumes: folder.volumes.filter((name) => !this.#bad.has(placeOf({ name, where }))) };
+    });
+  }
+
+  #copies(name: string): number {
+    return this.#folders().filter(({ volumes }) => volumes.includes(name)).length;
+  }
+
   /** @returns what would be needed, if it is not here; undefined: it was rebuilt */
   async #rebuild(number: number, why: Lost): Promise<readonly string[] | undefined> {
-    const rebuilt = await rebuildVolume(this.#bundle.manifest, number, { why, folders: this.#options.folders });
+    const rebuilt = await rebuildVolume(this.#bundle.manifest, number, { why, folders: this.#folders() });
     if (!('file' in rebuilt)) return rebuilt;
     this.#rebuilt = rebuilt;
     this.#open.set(number, rebuilt);
@@ -185,6 +227,11 @@ export class VolumeSet {
       }
     }
   }
+}
+
+/** No two folders of one import are at the same place. */
+function placeOf({ name, where }: Pick<OpenVolume, 'name' | 'where'>): string {
+  return `${name} ${where}`;
 }
 
 /** @param lacking what the only missing one would be rebuilt from, and is not here either */

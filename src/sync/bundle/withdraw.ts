@@ -1,5 +1,7 @@
+import { limits } from '../../limits.ts';
 import type { Digest } from '../../repo/blobs/blob-store.ts';
-import type { Entry } from '../../repo/catalog/catalog.ts';
+import type { Artifact } from '../../repo/catalog/artifact.ts';
+import type { Catalog, Entry } from '../../repo/catalog/catalog.ts';
 import { untilSettled } from '../../repo/catalog/until-settled.ts';
 import {
   isVerbatim,
@@ -9,7 +11,7 @@ import {
   prepareChange,
 } from '../../repo/packages/prepare-change.ts';
 import { withoutImages } from '../../repo/packages/without-images.ts';
-import { abandon, type Leases } from '../../repo/staging.ts';
+import { abandon, endLeases, Leases } from '../../repo/staging.ts';
 
 export interface Withdrawn {
   readonly repository: string;
@@ -29,7 +31,7 @@ export async function withdrawContent(
 ): Promise<Withdrawn[]> {
   if (digests.size === 0) return [];
   return await untilSettled(async () => {
-    const leases: Leases = new Set();
+    const leases = new Leases();
     try {
       return await withdrawOnce(context, digests, { reason, leases });
     } catch (error) {
@@ -63,10 +65,29 @@ async function withdrawOnce(
       packages.push(await prepareChange(context, { repository: name, reason, keep }, leases));
     else files.push({ name, base: published, paths: hit.map(({ path }) => path) });
   }
+  const former = [...digests, ...(await packagesOf(catalog, digests))];
   await catalog.transaction(async (tx) => {
     for (const { name, base, paths } of files) await tx.publish(name, { reason, base, withdraw: paths });
     for (const change of packages) await change.publish(tx);
-    for (const digest of leases) await tx.release(digest);
+    await tx.withdrawFormer(former, reason);
+    await endLeases(tx, leases);
   });
   return withdrawn;
+}
+
+/** Packages that, whichever revision one asks, came out of nothing but these images. */
+async function packagesOf(catalog: Catalog, images: ReadonlySet<Digest>): Promise<Digest[]> {
+  const found: Digest[] = [];
+  const isOnlyInThem = ({ origins = [] }: Artifact) =>
+    origins.length > 0 && origins.every(({ within }) => within !== null && images.has(within.container));
+  const limit = limits.catalog.page;
+  for (const container of images) {
+    let page = await catalog.slicesOf(container, { limit });
+    while (page.length > 0) {
+      for (const { digest } of page) if ((await catalog.artifactsOf(digest)).every(isOnlyInThem)) found.push(digest);
+      const after = page.at(-1)?.digest;
+      page = after === undefined ? [] : await catalog.slicesOf(container, { after, limit });
+    }
+  }
+  return found;
 }

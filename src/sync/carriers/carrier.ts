@@ -90,6 +90,11 @@ export interface Carrier {
   remove(name: string): Promise<void>;
   /** One of its folders as a place of its own, on the same connection. Made when the first file in it is. @throws path.invalid */
   folder(name: string): Carrier;
+  /**
+   * Lets go of what the system still holds in memory of a file, so that who reads it next reads the medium. Best effort: a
+   * driver in user space may hold bytes of its own, and a server does as it likes. Never fails. Not there: it cannot be done.
+   */
+  dropCache?(name: string): Promise<void>;
   /** Bytes that this user may still write; undefined where nobody can tell. @throws source.lost */
   freeSpace(): Promise<number | undefined>;
   /** Makes names durable, as far as the place can. @throws source.lost, storage.failed */

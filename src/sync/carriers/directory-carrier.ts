@@ -22,6 +22,7 @@ import {
   requireSegment,
   segmentsOf,
 } from './carrier.ts';
+import { dropFromMemory } from './drop-from-memory.ts';
 
 export interface DirectoryOptions {
   /** Reads and writes throw `interrupted` once it has fired. */
@@ -127,6 +128,10 @@ class DirectoryCarrier implements Carrier {
     } catch (error) {
       if (systemCode(error) !== 'ENOENT') throw failed(file, error);
     }
+  }
+
+  async dropCache(name: string): Promise<void> {
+    await dropFromMemory(this.#place(name).file);
   }
 
   folder(name: string): Carrier {

@@ -9,7 +9,7 @@ import { encodeSegment } from '../../repo/http/request-path.ts';
 import type { Announced } from '../../repo/ingest/announced.ts';
 import type { Destination } from '../../repo/ingest/destination.ts';
 import { IMAGES, type ImageOptions, imageDestination } from '../../repo/ingest/import-image.ts';
-import { ingestStaged, vouchForPublished } from '../../repo/ingest/ingest-file.ts';
+import { ingestStaged, isNoFaultOfBytes, vouchForPublished } from '../../repo/ingest/ingest-file.ts';
 import { type FoundSidecars, findSidecarsBeside } from '../../repo/ingest/sidecars.ts';
 import { silent } from '../../repo/progress.ts';
 import type { UpstreamFacts } from '../../repo/upstream/upstream.ts';
@@ -105,7 +105,10 @@ export class SiteImages {
     return bytes;
   }
 
-  /** Fetches an image and publishes it with its sidecars, or nothing of it. */
+  /**
+   * Fetches an image and publishes it with its sidecars, or nothing of it. Bytes that are not to blame for that are gone on
+   * with by the next sync.
+   */
   async bring(image: SiteImage): Promise<{ path: string; warnings: readonly string[] }> {
     const { ingest } = this.#site;
     const { found, size } = this.#known(image);
@@ -117,11 +120,14 @@ export class SiteImages {
       const destination = this.#destination(image.name);
       const announced = this.#announced(image, found, facts);
       const { artifact, warnings } = await ingestStaged(ingest, announced, writer, destination, this.#options);
+      await forgetDownload(this.#site, image.path);
       await this.#remember(image, artifact, facts);
       return { path: `${IMAGES}/${destination.path}`, warnings };
+    } catch (error) {
+      if (!isNoFaultOfBytes(error)) await forgetDownload(this.#site, image.path).catch(() => undefined);
+      throw error;
     } finally {
       await writer.cancel();
-      await forgetDownload(this.#site, image.path);
     }
   }
 

@@ -15,13 +15,13 @@ import type { ForeignPackage } from '../../repo/formats/repodata/read-primary.ts
 import { CARRIED_KINDS } from '../../repo/packages/carried.ts';
 import { lacking } from '../../repo/packages/lacking.ts';
 import { isVerbatim, REPOMD } from '../../repo/packages/prepare-change.ts';
-import { abandon } from '../../repo/staging.ts';
+import { abandon, endLeases, Leases } from '../../repo/staging.ts';
 import type { Upstream } from '../../repo/upstream/upstream.ts';
 import { bringPackages } from './rpm/bring-packages.ts';
 import { choosePackages, isFiltering } from './rpm/choose-packages.ts';
 import { Fetcher } from './rpm/fetch.ts';
 import { type Front, loadFront } from './rpm/front.ts';
-import { bringMetadata, readPackages, requireSamePackages, unusable } from './rpm/metadata.ts';
+import { assertApart, bringMetadata, readPackages, requireSamePackages, unusable } from './rpm/metadata.ts';
 import { hasFetchedCopies, mayWait } from './rpm/on-demand.ts';
 import { type Content, publish } from './rpm/publish.ts';
 import { isWhole, type Published, readPublished } from './rpm/published.ts';
@@ -63,7 +63,7 @@ export interface RpmSite extends MirrorSite {
  *   was published before. Faults of the site, and packages that did not come, stand in the report.
  */
 export async function mirrorRpm(site: RpmSite, rule: RpmRule): Promise<RuleReport> {
-  const run: Run = { site, rule, fetcher: new Fetcher(site), leases: new Set(), warnings: [], failures: [] };
+  const run: Run = { site, rule, fetcher: new Fetcher(site), leases: new Leases(), warnings: [], failures: [] };
   let changes = NOTHING;
   try {
     changes = await sync(run, site);
@@ -100,7 +100,7 @@ async function letGo({ site, leases }: Run): Promise<void> {
   if (site.dryRun) await abandon(site.ingest, leases);
   else if (leases.size > 0) {
     await catalog.transaction(async (tx) => {
-      for (const digest of leases) await tx.release(digest);
+      await endLeases(tx, leases);
     });
   }
 }
@@ -145,6 +145,7 @@ async function bring(run: Run, { roots }: Roots, front: Front, state: MirrorStat
   if (primary === undefined) throw unusable('its repomd.xml names no primary file');
   const listed = await readPackages(run, primary, isFiltered);
   const chosen = choosePackages(listed, rule);
+  if (!isFiltered) assertApart(files, chosen);
   for (const file of files) {
     if (['filelists', 'other'].includes(file.record.type)) await requireSamePackages(run, file, listed);
   }

@@ -22,7 +22,7 @@ import {
   REPOMD_SIGNATURE,
   VENDOR_KEY_PREFIX,
 } from '../../repo/packages/prepare-change.ts';
-import type { Leases } from '../../repo/staging.ts';
+import { endLeases, type Leases } from '../../repo/staging.ts';
 import type { Taken } from './findings.ts';
 import type { RepositoryPlan } from './plan.ts';
 
@@ -43,7 +43,7 @@ export async function publishPlan(
     const revision = await publish(tx);
     const merged = revision > base ? withRange(plan.marks.merged, [base + 1, revision]) : plan.marks.merged;
     await tx.setMeta(marksKey(repository), JSON.stringify({ ...plan.marks, merged }));
-    for (const digest of leases) await tx.release(digest);
+    await endLeases(tx, leases);
     return revision;
   });
 }

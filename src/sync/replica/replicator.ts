@@ -8,22 +8,26 @@
  */
 import { AirlockError, type ErrorCode, isAirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
+import type { Digest } from '../../repo/blobs/blob-store.ts';
 import type { RepositoryKind } from '../../repo/catalog/artifact.ts';
 import { untilSettled } from '../../repo/catalog/until-settled.ts';
 import { signingKeyOf } from '../../repo/http/replica.ts';
 import { marksOf, nodeOf, renewNode } from '../../repo/http/replica-marks.ts';
 import type { PackagesContext } from '../../repo/packages/prepare-change.ts';
-import { abandon, type Leases, type StagingOptions, throwIfAborted } from '../../repo/staging.ts';
+import { abandon, Leases, type StagingOptions, throwIfAborted } from '../../repo/staging.ts';
 import { bring, type Unavailable } from './bring.ts';
 import type { Conflict } from './findings.ts';
 import type { Peer, PeerState } from './peer.ts';
 import { planRepository, type RepositoryPlan, without } from './plan.ts';
 import { publishPlan } from './publish.ts';
+import { withoutRevoked } from './revoked.ts';
 
 export interface ReplicatorParts {
   /** Keys are read anew each time. */
   readonly context: () => Promise<PackagesContext>;
   readonly peer: Peer;
+  /** What was revoked for this site. Asked anew each time. */
+  readonly revoked: () => Promise<ReadonlySet<Digest>>;
   /** The name of our own server's process, if it is known: the twin must be another. */
   readonly instance?: string;
 }
@@ -180,15 +184,16 @@ export class Replicator {
     options: StagingOptions,
   ): Promise<{ readonly plan: RepositoryPlan; readonly revision: number; readonly unavailable: Unavailable }> {
     const { peer } = this.#parts;
-    const leases: Leases = new Set();
+    const leases = new Leases();
     try {
-      const all = await planRepository(context.catalog, peer, repository, options.signal);
+      const found = await planRepository(context.catalog, peer, repository, options.signal);
+      const { plan: all, refused } = withoutRevoked(found, await this.#parts.revoked());
       const needed = all.signature === undefined ? all.take : [...all.take, all.signature];
       const wanted = needed.map(({ artifact: { digest, size }, within }) => ({ digest, size, within }));
       const unavailable = await bring(context, peer, wanted, { leases, options });
       const plan = without(all, unavailable);
       const revision = await publishPlan(context, plan, { reason: `replicate from ${peer.origin}`, leases });
-      return { plan, revision, unavailable };
+      return { plan, revision, unavailable: new Map([...refused, ...unavailable]) };
     } catch (error) {
       await abandon(context, leases);
       throw error;
@@ -204,6 +209,7 @@ const OF_ONE_REPOSITORY = [
   'path.invalid',
   'peer.invalid',
   'revision.moved',
+  'trust.revoked',
   'blob.missing',
   'upstream.failed',
   'upstream.unusable',

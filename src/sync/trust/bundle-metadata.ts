@@ -1,9 +1,17 @@
 /** What keys sign that lie here: the site's role, snapshot and timestamp, anew for each bundle. */
 import path from 'node:path';
-import { Metadata, MetaFile, Snapshot, type TargetFile, Targets, Timestamp } from '@tufjs/models';
+import { Metadata, MetaFile, type Root, Snapshot, type TargetFile, Targets, Timestamp } from '@tufjs/models';
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
-import { addSignatures, type Kinds, metadataBytes, type Signers, sha256, signersOf } from './metadata.ts';
+import {
+  addSignatures,
+  type Document,
+  type Kinds,
+  metadataBytes,
+  type Signers,
+  sha256,
+  signersOf,
+} from './metadata.ts';
 import type { PublisherFiles, PublisherState } from './publisher-files.ts';
 import type { SigningKey } from './signing-key.ts';
 import { delegatedSite } from './site-role.ts';
@@ -18,17 +26,38 @@ export interface BundleTargets {
   readonly targets: readonly TargetFile[];
 }
 
+/** What stands above the metadata of each bundle. */
+interface Above {
+  readonly root: Document<'root'>;
+  readonly delegations: Document<'targets'>;
+}
+
+/**
+ * Makes sure that a bundle can be signed here, and that its site can accept what stands above its signature.
+ * @throws site.not-found; trust.expired for the root; key.missing naming the role whose key is not here, or the file that
+ *   the targets keys have to sign
+ */
+export async function requireSignable(stored: PublisherFiles, site: string): Promise<Above> {
+  const root = await stored.root();
+  const delegations = await stored.targets();
+  if (delegations === undefined) throw siteNotFound(site);
+  if (stored.isExpired(root)) throw rootExpired(root.signed);
+  if (!(await stored.isGood(delegations))) throw targetsUnsigned(stored, delegations.signed);
+  const keys = (await stored.keys.list()).map(({ key }) => key);
+  for (const role of ['snapshot', 'timestamp'] as const) requireKeys(stored, keys, role, signersOf(root.signed, role));
+  requireKeys(stored, keys, site, delegatedSite(delegations.signed, site));
+  return { root, delegations };
+}
+
 /**
  * Signs a bundle: metadata that vouches for its targets, and what leads from every root to it.
- * @throws key.missing naming the role whose key is not here
+ * @throws as requireSignable
  */
 export async function signBundle(
   stored: PublisherFiles,
   { site, sequence, targets }: BundleTargets,
 ): Promise<MetadataFiles> {
-  const root = await stored.root();
-  const delegations = await stored.targets();
-  if (delegations === undefined) throw siteNotFound(site);
+  const { root, delegations } = await requireSignable(stored, site);
   const state = await stored.state();
   const next: PublisherState = {
     ...state,
@@ -80,22 +109,48 @@ async function signed(
   name: string,
   signers: Signers,
 ): Promise<Buffer> {
-  const stored = await files.keys.list();
-  const keys = stored.filter(({ key }) => signers.role.keyIDs.includes(key.id)).map(({ key }): SigningKey => key);
-  if (keys.length < signers.role.threshold) {
-    throw new AirlockError(
-      'key.missing',
-      `The key of ${name} is not here (${signers.role.keyIDs.map((id) => id.slice(0, 16)).join(', ')}). Put it back into ${path.join(files.dir, 'private')}, or make new ones with "airlock keys rotate".`,
-      { details: { role: name, keys: [...signers.role.keyIDs] } },
-    );
-  }
+  const stored = (await files.keys.list()).map(({ key }) => key);
   const metadata = new Metadata(part);
-  addSignatures(metadata, keys);
+  addSignatures(metadata, requireKeys(files, stored, name, signers));
   return metadataBytes(metadata);
+}
+
+/** @returns those of the keys that may sign. @throws key.missing if they are too few */
+function requireKeys(
+  files: PublisherFiles,
+  stored: readonly SigningKey[],
+  name: string,
+  { role: { keyIDs, threshold } }: Signers,
+): SigningKey[] {
+  const keys = stored.filter(({ id }) => keyIDs.includes(id));
+  if (keys.length >= threshold) return keys;
+  throw new AirlockError(
+    'key.missing',
+    `The key of ${name} is not here (${keyIDs.map((id) => id.slice(0, 16)).join(', ')}). Put it back into ${path.join(files.dir, 'private')}, or make new ones with "airlock keys rotate".`,
+    { details: { role: name, keys: [...keyIDs] } },
+  );
 }
 
 function metaFile(version: number, bytes: Buffer): MetaFile {
   return new MetaFile({ version, length: bytes.length, hashes: { sha256: sha256(bytes) } });
+}
+
+function rootExpired({ version, expires }: Root): AirlockError {
+  return new AirlockError(
+    'trust.expired',
+    `Root ${version} expired on ${expires}, and no site would accept what stands under it. "airlock keys rotate" makes a new one, for which the root keys are needed. If the clock of this machine is wrong, set it.`,
+    { details: { name: `${version}.root.json`, expires } },
+  );
+}
+
+/** The delegations lack signatures of the targets keys of the root in force, or have expired. */
+function targetsUnsigned(files: PublisherFiles, { version }: Targets): AirlockError {
+  const file = files.pendingFile('targets', version);
+  return new AirlockError(
+    'key.missing',
+    `No site would accept a bundle now: the list of the sites has expired, or the targets keys of a new root have not signed it. Take ${file} to where these keys are, "airlock keys sign" it there and here, and export again.`,
+    { details: { file, role: 'targets' } },
+  );
 }
 
 function siteNotFound(site: string): AirlockError {

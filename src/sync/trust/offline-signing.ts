@@ -29,6 +29,8 @@ export interface SigningOutcome {
   readonly complete: boolean;
   /** It is in force here now. */
   readonly adopted: boolean;
+  /** After a new root: the delegations, which had to be signed again. Null: they had not. */
+  readonly delegations: SigningOutcome | null;
 }
 
 /** Metadata that lacks signatures. */
@@ -58,11 +60,12 @@ export async function signAndAdopt(files: PublisherFiles, { kind, metadata, file
   }));
   const complete = counts.every(({ signed: by, threshold }) => by >= threshold);
   const adopted = complete && former !== undefined && (await adopt(files, { kind, metadata }, former));
+  const delegations = adopted && kind === 'root' ? ((await resignTargets(files)) ?? null) : null;
   const pending = files.pendingFile(kind, signed.version);
   // A file that was brought here goes back signed, whoever it is of use to.
   if (!adopted || file !== pending) await writeFileDurably(file, metadataBytes(metadata));
   if (adopted) await rm(pending, { force: true });
-  return { file, role: kind, version: signed.version, counts, complete, adopted };
+  return { file, role: kind, version: signed.version, counts, complete, adopted, delegations };
 }
 
 /** @returns false if it does not follow on what is in force here */
@@ -75,7 +78,6 @@ async function adopt(
   if (kind === 'root') {
     if (version !== former.signed.version + 1) return false;
     await files.write(`${version}.root.json`, metadataBytes(metadata));
-    await resignTargets(files, metadata.signed as Root);
     return true;
   }
   if (version <= ((await files.targets())?.signed.version ?? 0)) return false;
@@ -83,13 +85,24 @@ async function adopt(
   return true;
 }
 
-/** After a new root with other targets keys the delegations need their signatures, too. */
-async function resignTargets(files: PublisherFiles, root: Root): Promise<void> {
+/**
+ * Sees to it that sites can accept the delegations: that the targets keys of the root in force signed them, and that they
+ * have not expired.
+ * @returns undefined if they can; else what came of signing them again: without the keys, they wait for them in a file
+ */
+export async function resignTargets(files: PublisherFiles): Promise<SigningOutcome | undefined> {
   const targets = await files.targets();
-  if (targets === undefined) return;
-  const signers = signersOf(root, 'targets');
-  if (signedBy(targets.metadata, signers).length >= signers.role.threshold) return;
-  await delegate(files, Object.keys(targets.signed.delegations?.roles ?? {}), { fresh: false });
+  if (targets === undefined || !files.givesNumbers() || (await files.isGood(targets))) return undefined;
+  const waiting = await files.waitingTargets();
+  // A rotation may have put new keys for the sites in there.
+  if (waiting !== undefined && waiting.signed.version > targets.signed.version && !files.isExpired(waiting)) {
+    return await signAndAdopt(files, {
+      kind: 'targets',
+      metadata: waiting.metadata,
+      file: files.pendingFile('targets', waiting.signed.version),
+    });
+  }
+  return await delegate(files, Object.keys(targets.signed.delegations?.roles ?? {}), { fresh: false });
 }
 
 /** Targets metadata that delegates to these sites. */

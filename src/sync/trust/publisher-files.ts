@@ -9,7 +9,7 @@ import { makeDirectory, writeFileDurably } from '../../repo/blobs/durable.ts';
 import { ProcessLock } from '../../repo/blobs/process-lock.ts';
 import { readSmallFile } from '../../repo/ingest/medium.ts';
 import { KeyStore } from './key-store.ts';
-import { type Document, parseMetadata } from './metadata.ts';
+import { type Document, type Kind, parseMetadata, signedBy, signersOf } from './metadata.ts';
 
 export interface PublisherOptions {
   readonly dataDir: string;
@@ -88,15 +88,41 @@ export class PublisherFiles {
     return parseMetadata('targets', await this.read('targets.json'), 'targets.json');
   }
 
+  /** Delegations that wait for signatures here. @throws trust.invalid */
+  async waitingTargets(): Promise<Document<'targets'> | undefined> {
+    const file = this.pendingFile('targets', 0);
+    if (!existsSync(file)) return undefined;
+    return parseMetadata('targets', await this.read(path.basename(file)), file);
+  }
+
+  /** True if the targets keys of the root in force signed these delegations, and they have not expired. */
+  async isGood(targets: Document<'targets'>): Promise<boolean> {
+    const signers = signersOf((await this.root()).signed, 'targets');
+    return signedBy(targets.metadata, signers).length >= signers.role.threshold && !this.isExpired(targets);
+  }
+
+  isExpired({ signed }: Document<Kind>): boolean {
+    return signed.isExpired(this.#now());
+  }
+
+  /** False where only keys and metadata are, to sign with: another place says what comes next. */
+  givesNumbers(): boolean {
+    return existsSync(path.join(this.dir, 'state.json'));
+  }
+
   /** @throws key.invalid if it is damaged or missing */
   async state(): Promise<PublisherState> {
-    const bytes = await readSmallFile(path.join(this.dir, 'state.json'), limits.trust.targetsBytes);
-    const parsed = stateSchema.safeParse(JSON.parse(bytes?.toString('utf8') ?? 'null'));
-    if (parsed.success) return parsed.data;
-    throw new AirlockError(
-      'key.invalid',
-      `${path.join(this.dir, 'state.json')} is damaged or missing. Restore it from a backup: it holds the numbers that were given out.`,
-    );
+    const file = path.join(this.dir, 'state.json');
+    const bytes = await readSmallFile(file, limits.trust.targetsBytes);
+    try {
+      return stateSchema.parse(JSON.parse(bytes?.toString('utf8') ?? 'null'));
+    } catch (cause) {
+      throw new AirlockError(
+        'key.invalid',
+        `${file} is damaged or missing. Restore it from a backup: it holds the numbers that were given out.`,
+        { cause },
+      );
+    }
   }
 
   /** Durably. */

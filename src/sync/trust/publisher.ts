@@ -15,7 +15,7 @@ import { type Key, Metadata, Root, type TargetFile } from '@tufjs/models';
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import { readSmallFile } from '../../repo/ingest/medium.ts';
-import { type MetadataFiles, signBundle } from './bundle-metadata.ts';
+import { type MetadataFiles, requireSignable, signBundle } from './bundle-metadata.ts';
 import type { KeyStore, StoredKey } from './key-store.ts';
 import {
   addSignatures,
@@ -26,7 +26,7 @@ import {
   sha256,
   signersOf,
 } from './metadata.ts';
-import { delegate, type SigningOutcome, signAndAdopt } from './offline-signing.ts';
+import { delegate, resignTargets, type SigningOutcome, signAndAdopt } from './offline-signing.ts';
 import { PublisherFiles, type PublisherOptions } from './publisher-files.ts';
 import { siteName } from './site-name.ts';
 
@@ -187,22 +187,32 @@ export class Publisher {
     );
   }
 
-  /** Makes sure that a site has a role, signing with the targets keys if it has none. @throws key.missing, usage.invalid */
+  /**
+   * Makes sure that a bundle for a site can be signed here, and that the site can accept it: the site has a role, and the
+   * targets keys of the root in force signed that. Signs with them where something lacks.
+   * @throws usage.invalid; as requireSignable
+   */
   async ensureSite(site: string): Promise<void> {
     siteName(site);
     await this.#files.locked(async () => {
       const targets = await this.#files.targets();
       const known = Object.keys(targets?.signed.delegations?.roles ?? {});
-      if (known.includes(site)) return;
-      const outcome = await delegate(this.#files, [...known, site], { fresh: false });
-      if (outcome.adopted) return;
-      const [count] = outcome.counts;
-      throw new AirlockError(
-        'key.missing',
-        `The site ${site} has to be added with the targets keys: ${count?.signed ?? 0} of ${count?.threshold ?? 1} signatures are there, and the other keys are not here. Take ${outcome.file} to where they are, "airlock keys sign" it there and here, and export again.`,
-        { details: { file: outcome.file, role: 'targets' } },
-      );
+      if (known.includes(site)) await resignTargets(this.#files);
+      else await this.#add(known, site);
+      await requireSignable(this.#files, site);
     });
+  }
+
+  /** @throws key.missing */
+  async #add(known: readonly string[], site: string): Promise<void> {
+    const outcome = await delegate(this.#files, [...known, site], { fresh: false });
+    if (outcome.adopted) return;
+    const [count] = outcome.counts;
+    throw new AirlockError(
+      'key.missing',
+      `The site ${site} has to be added with the targets keys: ${count?.signed ?? 0} of ${count?.threshold ?? 1} signatures are there, and the other keys are not here. Take ${outcome.file} to where they are, "airlock keys sign" it there and here, and export again.`,
+      { details: { file: outcome.file, role: 'targets' } },
+    );
   }
 
   /** Sites that were added. */
@@ -221,7 +231,7 @@ export class Publisher {
     });
   }
 
-  /** @throws key.missing naming the role whose key is not here, site.not-found */
+  /** @throws as requireSignable */
   async signBundle(site: string, sequence: number, targets: readonly TargetFile[]): Promise<MetadataFiles> {
     return await this.#files.locked(() => signBundle(this.#files, { site, sequence, targets }));
   }

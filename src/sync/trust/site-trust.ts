@@ -30,6 +30,8 @@ const stateSchema = z.object({
   format: z.literal(1),
   site: z.string().nullable(),
   floor: z.iso.datetime().nullable(),
+  /** Ids of the keys that vouched for the list of revocations. Not there: those of the newest bundle that landed. */
+  listedBy: z.array(z.string()).optional(),
 });
 
 export interface SiteTrustOptions {
@@ -72,7 +74,8 @@ export class SiteTrust {
     requireSigned(root.metadata, signersOf(root.signed, 'root'), 'The root file');
     const state = await this.#state();
     if (options.site !== undefined) siteName(options.site);
-    const landed = await this.#mark.inFile();
+    // The file first: it may be newer than a catalog that was restored, and then nothing else may be read.
+    const landed = (await this.#mark.inFile()) ?? (await this.#mark.read());
     if (options.site !== undefined && landed !== undefined && landed.site !== options.site) {
       throw new AirlockError(
         'usage.invalid',
@@ -87,7 +90,7 @@ export class SiteTrust {
       await writeFileDurably(this.#file('root'), bytes);
     }
     const created = createdAt(root.signed.unrecognizedFields);
-    const floor = created === undefined ? state.floor : raise(state.floor, created);
+    const floor = created === undefined ? state.floor : this.#raise(state.floor, created);
     await this.#writeState({ ...state, site: options.site ?? state.site, floor });
     if (options.restored === true) await this.#mark.acceptRestored();
     return await this.facts();
@@ -116,9 +119,9 @@ export class SiteTrust {
     );
   }
 
-  /** The site's name; null until one is bound. */
+  /** The site's name; null until one is bound. What has landed binds it, too. @throws as `mark` */
   async site(): Promise<string | null> {
-    return (await this.#state()).site;
+    return (await this.#state()).site ?? (await this.#mark.read())?.site ?? null;
   }
 
   /** The time, never before what is proven to have passed. */
@@ -133,9 +136,24 @@ export class SiteTrust {
     return bytes === undefined ? NO_REVOCATIONS : parseRevocations(bytes);
   }
 
-  async keepRevocations(bytes: Buffer): Promise<void> {
+  /**
+   * The list that a new one must not be older than. Keys that were stolen may have signed one with the highest version
+   * there is: after a rotation it counts no more, as in section 5.3.11 of TUF's specification.
+   * @param keys ids of those that may sign for the site now
+   */
+  async revocationsBefore(keys: readonly string[]): Promise<Revocations> {
+    const by = (await this.#state()).listedBy ?? (await this.mark())?.keys;
+    const isRotated = by !== undefined && !by.some((key) => keys.includes(key));
+    return isRotated ? NO_REVOCATIONS : await this.revocations();
+  }
+
+  /** @param keys as in `revocationsBefore` */
+  async keepRevocations(bytes: Buffer, keys: readonly string[]): Promise<void> {
     await makeDirectory(this.#dir);
     await writeFileDurably(path.join(this.#dir, REVOCATIONS), bytes);
+    // After the list: one by stolen keys must never stand as if their successors had signed it.
+    const state = await this.#state();
+    if (state.listedBy?.join() !== keys.join()) await this.#writeState({ ...state, listedBy: [...keys] });
   }
 
   /** The high-water mark. @throws trust.locked if the catalog is older than the mark in the file */
@@ -192,15 +210,24 @@ export class SiteTrust {
     await this.#mark.record(tx, mark);
   }
 
-  /** After that transaction: what was verified is what is known from now on. @param created when the bundle was signed */
+  /**
+   * After that transaction: what was verified is what is known from now on. A process that dies in here leaves the
+   * timestamp as it was; whoever finds that the newest bundle's is not known yet calls this again.
+   * @param created when the bundle was signed
+   */
   async landed(mark: Mark, verified: ReadonlyMap<string, Buffer>, created: Date): Promise<void> {
+    const state = await this.#state();
+    await this.#writeState({ ...state, site: mark.site, floor: this.#raise(state.floor, created) });
     for (const role of ['targets', mark.site, 'snapshot', 'timestamp']) {
       const bytes = verified.get(role);
       if (bytes !== undefined) await writeFileDurably(this.#file(role === mark.site ? 'site' : role), bytes);
     }
-    const state = await this.#state();
-    await this.#writeState({ ...state, site: mark.site, floor: raise(state.floor, created) });
     await this.#mark.write(mark);
+  }
+
+  #raise(floor: string | null, proven: Date): string {
+    const known = floor === null ? undefined : new Date(floor);
+    return raisedFloor(known, proven, this.#clock()).toISOString();
   }
 
   async #state(): Promise<z.infer<typeof stateSchema>> {
@@ -233,10 +260,6 @@ export function createdAt(fields: Readonly<Record<string, unknown>>): Date | und
   const { created } = fields;
   const date = typeof created === 'string' ? new Date(created) : undefined;
   return date === undefined || Number.isNaN(date.getTime()) ? undefined : date;
-}
-
-function raise(floor: string | null, proven: Date): string {
-  return raisedFloor(floor === null ? undefined : new Date(floor), proven).toISOString();
 }
 
 /** An older root would bring back keys that were given up since. @throws trust.rollback */

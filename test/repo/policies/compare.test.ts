@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { comparePolicies, formatOf, wideningBetween } from '../../../src/repo/policies/compare.ts';
+import { readJson } from '../../../src/repo/policies/json-text.ts';
 import { lint } from '../../../src/repo/policies/lint.ts';
 
 const statements = (count: number, actions: number) =>
@@ -60,4 +61,13 @@ test('policies of megabytes are compared by lines, within bounds', () => {
   assert.match(notes.join(), /too large to be compared by meaning/);
   assert.match(notes.join(), /There is more: \d+ lines that differ are not shown/);
   assert.ok(lines.length > 0 && lines.length <= 10_004);
+});
+
+test('colons behind a long string are no keys, and a key stands before each colon of an object', () => {
+  const long = `"${'a'.repeat(2_000_000)}"`;
+  const reading = readJson(`${long}${':'.repeat(100_000)}`);
+  assert.deepEqual([reading.ok, !reading.ok && reading.line], [false, 1]);
+  assert.equal(readJson(`{${long}${':'.repeat(100_000)}1}`).ok, false);
+  const twice = readJson('{"a": [":", {"b": ":"}],\n "a": {"a": "a"}}');
+  assert.deepEqual(twice.ok && twice.duplicates, [{ key: 'a', line: 2 }]);
 });

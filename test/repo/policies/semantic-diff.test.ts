@@ -18,6 +18,8 @@ const allow = (Action: string | string[], more: Json = {}): Json => ({
 const deny = (Action: string | string[], more: Json = {}): Json => ({ Effect: 'Deny', Action, Resource: '*', ...more });
 const fromHome = { Condition: { IpAddress: { 'aws:SourceIp': ['10.0.0.1', '10.0.0.2'] } } };
 
+const USER = '$' + '{aws:username}';
+
 describe('what counts as widening', () => {
   const cases: [name: string, older: Json[], newer: Json[], widening: 'yes' | 'no'][] = [
     ['an action', [allow('ec2:A')], [allow(['ec2:A', 'ec2:B'])], 'yes'],
@@ -59,6 +61,42 @@ describe('what counts as widening', () => {
     ],
     ['NotAction for everything', [allow('*')], [{ Effect: 'Allow', NotAction: 'iam:*', Resource: '*' }], 'no'],
     ['NotResource', [allow('s3:A', { Resource: 'a' })], [{ Effect: 'Allow', Action: 's3:A', NotResource: 'b' }], 'yes'],
+    [
+      'all but one home for that of whoever asks',
+      [{ Effect: 'Allow', Action: 's3:A', NotResource: 'arn:aws:s3:::home/bob' }],
+      [allow('s3:A', { Resource: `arn:aws:s3:::home/${USER}` })],
+      'yes',
+    ],
+    [
+      'a Deny of the home of whoever asks for one of all but one',
+      [deny('s3:A', { Resource: `arn:aws:s3:::home/${USER}` })],
+      [{ Effect: 'Deny', Action: 's3:A', NotResource: 'arn:aws:s3:::home/bob' }],
+      'yes',
+    ],
+    [
+      'a variable for what it looks like',
+      [allow('s3:A', { Resource: 'home/$*' })],
+      [allow('s3:A', { Resource: `home/${USER}` })],
+      'yes',
+    ],
+    [
+      'a variable for as many characters as its name has',
+      [allow('s3:A', { Resource: `home/${'?'.repeat(USER.length)}` })],
+      [allow('s3:A', { Resource: `home/${USER}` })],
+      'yes',
+    ],
+    [
+      'a variable within a wildcard',
+      [allow('s3:A', { Resource: 'home/*' })],
+      [allow('s3:A', { Resource: `home/${USER}/*` })],
+      'no',
+    ],
+    [
+      'less below the same variable',
+      [allow('s3:A', { Resource: `home/${USER}/?*` })],
+      [allow('s3:A', { Resource: `home/${USER}/?a` })],
+      'no',
+    ],
     [
       'a trusted principal',
       [allow('sts:AssumeRole', { Principal: { AWS: '1' } })],
@@ -111,6 +149,9 @@ test('what is no AWS policy, or a broken one, is compared by lines, and only a p
     'Allow group X to manage',
     '{"roleName":"R","Actions":["a/*"]}',
     policy({ Effect: 'allow' }),
+    policy(allow('s3:*', { Resource: [] })),
+    policy(allow('s3:*', { Resource: null })),
+    policy(allow('s3:*', { Resource: undefined, NotResource: [7] })),
     '{"a":',
   ]) {
     for (const [older, newer] of [
@@ -129,6 +170,64 @@ test('policies made to take long are compared by lines', () => {
   const diff = comparePolicies(policy(allow(many('a'))), policy(allow(many('b'))));
   assert.equal(diff.by, 'lines');
   assert.match(diff.notes.join(), /too large/);
+});
+
+describe('what makes a text long makes its comparison no longer than that', () => {
+  const names = (count: number) => Array.from({ length: count }, (_, at) => `s3:A${at}`);
+  const each = (count: number, make: (name: string) => Json) => policy(...names(count).map(make));
+  const values = names(10_000);
+  const long = names(180).map((name) => 'x'.repeat(4000) + name);
+  const cases: [name: string, by: 'statements' | 'lines', older: Buffer, newer: Buffer][] = [
+    [
+      'many statements of either effect',
+      'statements',
+      each(5000, (name) => allow(name)),
+      each(5000, () => deny('a:B')),
+    ],
+    [
+      'many actions against all but many',
+      'lines',
+      each(2000, () => deny('s3:A')),
+      each(2000, () => ({ Effect: 'Deny', NotAction: 's3:A', Resource: '*' })),
+    ],
+    ['many resources for many actions', 'lines', policy(), policy(allow(names(1000), { Resource: values }))],
+    [
+      'many resources, each of them new',
+      'statements',
+      policy(allow('s3:A', { Resource: 'none' })),
+      policy(allow('s3:A', { Resource: values })),
+    ],
+    [
+      'all but many, in another order',
+      'lines',
+      policy({ Effect: 'Allow', Action: 's3:A', NotResource: values }),
+      policy({ Effect: 'Allow', Action: 's3:A', NotResource: values.toReversed() }),
+    ],
+    [
+      'many values of a condition',
+      'statements',
+      policy(allow('s3:A', { Condition: { StringEquals: { k: values } } })),
+      policy(allow('s3:A', { Condition: { StringEquals: { k: [...values, 'more'] } } })),
+    ],
+    [
+      'long patterns that differ at their ends',
+      'lines',
+      policy(allow(long)),
+      policy(allow(long.map((one) => `${one}a`))),
+    ],
+    [
+      'beginnings of variables',
+      'statements',
+      policy(allow('s3:A')),
+      policy(allow('s3:A', { Resource: `}${`$\{x`.repeat(50_000)}` })),
+    ],
+  ];
+  for (const [name, by, older, newer] of cases) {
+    test(name, () => {
+      assert.equal(comparePolicies(older, newer).by, by);
+      assert.equal(comparePolicies(newer, older).by, by);
+    });
+  }
 });
 
 /** Small policies, of which everything that can be asked is asked. */

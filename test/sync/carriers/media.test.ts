@@ -3,13 +3,14 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { describe, test } from 'node:test';
+import { describe, type TestContext, test } from 'node:test';
 import { AirlockError } from '../../../src/errors.ts';
 import { openDirectoryCarrier } from '../../../src/sync/carriers/directory-carrier.ts';
 import { openCarrier } from '../../../src/sync/carriers/open-carrier.ts';
 import { carrierConformance, failsWith, pattern, put, read } from '../../conformance/carrier.ts';
-import { makeStick, needsStick } from '../../support/media.ts';
-import { needsRoot } from '../../support/needs.ts';
+import { makeLoopDisk, needsLoopDisk } from '../../support/loop-disk.ts';
+import { makeStick, needsStick, type Stick, type StickKind } from '../../support/media.ts';
+import { needs, needsRoot } from '../../support/needs.ts';
 import { tempDir } from '../../support/temp-dir.ts';
 import { makeTinyDisk } from '../../support/tiny-disk.ts';
 import { lookInto } from './places.ts';
@@ -71,6 +72,29 @@ describe('a folder as a carrier', () => {
       const error = await failsWith('storage.failed', run);
       assert.match(error.message, /read-only/);
     }
+  });
+
+  // fusefat keeps no files in memory.
+  for (const kind of ['ext4', 'exfat'] as const) {
+    const there = kind === 'ext4' ? needsLoopDisk(kind, 'fincore') : needsStick(kind);
+    test(`what is read back comes from the medium, not out of memory: ${kind}`, there, async (t) => {
+      const { dir } = kind === 'ext4' ? makeLoopDisk(t, kind) : await stickFor(t, kind);
+      const carrier = await openDirectoryCarrier(dir);
+      const bytes = pattern(4 * MiB, 1);
+      await put(carrier, 'metadata/a.bin', bytes);
+      const file = path.join(dir, 'metadata', 'a.bin');
+      assert.ok(pagesInMemory(file) > 0);
+      await carrier.dropCache?.('metadata/a.bin');
+      assert.equal(pagesInMemory(file), 0);
+      assert.deepEqual(await read(carrier, 'metadata/a.bin'), bytes);
+    });
+  }
+
+  test('what is not there, or is no file, is in no memory: nothing is waited for', needs('mkfifo'), async (t) => {
+    const dir = await tempDir(t);
+    execFileSync('mkfifo', [path.join(dir, 'pipe')]);
+    const carrier = await openDirectoryCarrier(dir);
+    for (const name of ['pipe', 'none', 'none/x']) await carrier.dropCache?.(name);
   });
 
   test('that is full is a full medium, and can be gone on with', needsRoot('mount'), async (t) => {
@@ -158,3 +182,13 @@ describe('a folder as a carrier', () => {
     assert.deepEqual((await readdir(dir)).sort(), ['a', 'b.partial']);
   });
 });
+
+async function stickFor(t: TestContext, kind: StickKind): Promise<Stick> {
+  const stick = await makeStick(kind);
+  t.after(() => stick.remove());
+  return stick;
+}
+
+function pagesInMemory(file: string): number {
+  return Number(execFileSync('fincore', ['--noheadings', '--output', 'PAGES', file], { encoding: 'utf8' }));
+}

@@ -1,6 +1,6 @@
 /** The rule `releases`, against a site that behaves, breaks off, changes and lies. */
 import assert from 'node:assert/strict';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 import { AirlockError } from '../../../src/errors.ts';
@@ -218,6 +218,39 @@ describe('a download', () => {
     const [last] = scene.origin.of(`${ROOT}/6.3/${OLD}`).slice(-1);
     assert.match(last?.headers.range ?? '', /^bytes=\d{7}-$/);
     assert.ok(last?.headers['if-range'] !== undefined);
+  });
+
+  for (const code of ['interrupted', 'catalog.busy', 'revision.moved'] as const) {
+    test(`that is whole when its check ends with ${code} need not come again`, async (t) => {
+      const scene = await mirrorScene(t);
+      const bytes = bytesOf(OLD);
+      await scene.publish(`6.3/${OLD}`, bytes);
+      await scene.configure(['select: "*"']);
+      // The first look into the whole image.
+      const { blobs } = scene.app;
+      const create = blobs.create.bind(blobs);
+      blobs.create = async (options) => {
+        const writer = await create(options);
+        if (options?.resumable === true) writer.readAt = () => Promise.reject(new AirlockError(code, 'Not now.'));
+        return writer;
+      };
+      await scene.sync().catch((error: unknown) => assert.ok(coded('interrupted')(error)));
+      blobs.create = create;
+      assert.deepEqual(await scene.published('images'), []);
+      assert.equal(scene.sent(`6.3/${OLD}`), bytes.length);
+      assert.deepEqual(added(await scene.sync()), [`images/6.3/${OLD}`]);
+      assert.equal(scene.sent(`6.3/${OLD}`), bytes.length);
+    });
+  }
+
+  test('that is whole and no good is not kept', async (t) => {
+    const scene = await mirrorScene(t);
+    const bytes = bytesOf(OLD);
+    await scene.publish(`6.3/${OLD}`, bytes);
+    scene.origin.files.set(`${ROOT}/6.3/${OLD}`, { bytes: Buffer.from(bytes.toReversed()) });
+    await scene.configure(['select: "*"']);
+    assert.deepEqual(failed(await scene.sync()), [[`isos/6.3/${OLD}`, 'checksum.mismatch']]);
+    assert.deepEqual(await readdir(path.join(scene.data, 'partial', 'suspended')).catch(() => []), []);
   });
 
   test('of a file that changed meanwhile begins anew', async (t) => {

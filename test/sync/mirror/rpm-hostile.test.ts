@@ -1,13 +1,16 @@
 /** What a site may send in place of a repository. Nothing of it gets in, and what is published stays. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { readVendorKeys } from '../../../src/repo/formats/openpgp/key-files.ts';
-import { armoredSignature } from '../../repo/openpgp/library-keys.ts';
+import { int32, type RpmOptions, strings } from '../../media/rpm-builder.ts';
+import { armoredSignature, makeKey, publicBytes, sign } from '../../repo/openpgp/library-keys.ts';
 import { makeOldKey, version4 } from '../../repo/openpgp/old-openpgp.ts';
+import { buildSigned } from '../../repo/rpm/signed.ts';
 import { needs } from '../../support/needs.ts';
-import { Repository, type Scene, scene } from './rpm-scene.ts';
+import { Repository, rpmOf, type Scene, scene } from './rpm-scene.ts';
 
 const TOOLS = needs('createrepo_c');
 
@@ -138,7 +141,6 @@ test('a primary file that unpacks to more than it says', TOOLS, async (t) => {
   const bomb = gzipSync(Buffer.alloc(50 * 2 ** 20, ' '));
   made.repository.change('primary', () => 'x');
   const repomd = made.repository.read('repodata/repomd.xml').toString();
-  const { createHash } = await import('node:crypto');
   const hex = createHash('sha256').update(bomb).digest('hex');
   const changed = repomd
     .replace(/(<data type="primary"><checksum type="sha256">)[0-9a-f]*/, `$1${hex}`)
@@ -222,6 +224,36 @@ const REPOMD: readonly [name: string, code: string, says: RegExp, change: (xml: 
     /is older/,
     (xml) => xml.replace(/<timestamp>\d+/g, '<timestamp>1000000000'),
   ],
+  [
+    'a time to come',
+    'repodata.invalid',
+    /made at 2099-.* is yet to come/,
+    (xml) => xml.replace(/<timestamp>\d+/, '<timestamp>4070908800'),
+  ],
+  [
+    'a time that no calendar has',
+    'repodata.invalid',
+    /"99999999999999" is no time/,
+    (xml) => xml.replace(/<timestamp>\d+/, '<timestamp>99999999999999'),
+  ],
+  [
+    'a time that is no number at all',
+    'repodata.invalid',
+    /"1e400" is no time/,
+    (xml) => xml.replace(/<timestamp>\d+/, '<timestamp>1e400'),
+  ],
+  [
+    'a time before all others',
+    'repodata.invalid',
+    /"-99999999999999" is no time/,
+    (xml) => xml.replace(/<timestamp>\d+/, '<timestamp>-99999999999999'),
+  ],
+  ...['RPM-GPG-KEY-airlock', `RPM-GPG-KEY-vendor-${'a'.repeat(40)}`].map((name): (typeof REPOMD)[number] => [
+    `its file lists as ${name}`,
+    'repodata.invalid',
+    /none of its own/,
+    (xml) => xml.replace(/href="repodata\/[^"]*filelists/, `href="${name}`).replace(new RegExp(`(${name})[^"]*`), '$1'),
+  ]),
   ['2 MiB', 'upstream.unusable', /more than 1048576 bytes/, (xml) => `${xml}${' '.repeat(2 ** 21)}`],
 ];
 
@@ -245,6 +277,65 @@ test('a package that is another one than the metadata says', TOOLS, async (t) =>
     failures[0]?.message ?? '',
     /It is alpha-2\.0-1\.el9\.x86_64, and the metadata says that it is omega-2\.0/,
   );
+  assert.equal(await made.revision(), 1);
+});
+
+for (const place of [
+  'repodata/repomd.xml',
+  'repodata/repomd.xml.asc',
+  'repodata/changed-primary.xml',
+  'RPM-GPG-KEY-airlock',
+  `RPM-GPG-KEY-vendor-${'a'.repeat(40)}`,
+]) {
+  test(`a package in the place of ${place}`, TOOLS, async (t) => {
+    const made = await published(t);
+    const other = rpmOf({ name: 'alpha', version: '2.0' });
+    made.repository.change('primary', (xml) =>
+      xml.replace('href="Packages/alpha-2.0-1.el9.x86_64.rpm"', `href="${place}"`),
+    );
+    made.repository.publish(made.origin);
+    const url = `/el9/${place}`;
+    const held = made.origin.files.get(url);
+    let asked = 0;
+    made.origin.files.set(url, (request, response) => {
+      // repomd.xml itself is asked for first, and once.
+      asked += 1;
+      const isFront = typeof held === 'object' && asked === 1;
+      response.end(isFront ? held.bytes : other);
+      request.resume();
+    });
+    await refuses(made, 'repodata.invalid', /which is the place of its metadata or of a key/);
+  });
+}
+
+test('a package that a pinned key signed, with nothing better than SHA-1, needs signed metadata', TOOLS, async (t) => {
+  const key = await makeKey();
+  const made = await scene(t, await readVendorKeys(Buffer.from(publicBytes(key)), new Date()));
+  const archive = Buffer.from('anything');
+  const digest = createHash('sha1').update(archive).digest('hex');
+  const options: RpmOptions = {
+    name: 'alpha',
+    archive,
+    compressor: 'none',
+    without: [5097],
+    tags: [strings(5092, digest), int32(5093, 2)],
+  };
+  const { file } = await buildSigned(options, { rsa: (data) => sign(key, data) });
+  const repository = new Repository(path.join(made.dir, 'site'), '--no-database');
+  repository.write('Packages/alpha.rpm', file);
+  repository.describe();
+  repository.publish(made.origin);
+  const { failures } = await made.sync();
+  assert.deepEqual(
+    failures.map(({ code }) => code),
+    ['signature.weak-digest'],
+  );
+  assert.equal(await made.revision(), 0);
+
+  const signature = await sign(key, repository.read('repodata/repomd.xml'));
+  repository.write('repodata/repomd.xml.asc', armoredSignature(Buffer.from(signature)));
+  repository.publish(made.origin);
+  assert.deepEqual((await made.sync()).failures, []);
   assert.equal(await made.revision(), 1);
 });
 

@@ -10,6 +10,7 @@ import { type RunningServer, startHttpServer } from '../../../src/repo/http/serv
 import { importFile } from '../../../src/repo/ingest/import-file.ts';
 import { silent } from '../../../src/repo/progress.ts';
 import { HttpUpstream } from '../../../src/repo/upstream/http-upstream.ts';
+import { revokedHere } from '../../../src/sync/bundle/revoked.ts';
 import { Peer } from '../../../src/sync/replica/peer.ts';
 import { Replicator, type Round } from '../../../src/sync/replica/replicator.ts';
 import { tempDir } from '../../support/temp-dir.ts';
@@ -78,7 +79,8 @@ export class Twin {
 
   replicatorOf(other: Pick<RunningServer, 'url'>, instance = 'none'): Replicator {
     const upstream = new HttpUpstream({ url: other.url });
-    return new Replicator({ context: () => this.app.ingest(), peer: new Peer(upstream), instance });
+    const peer = new Peer(upstream);
+    return new Replicator({ context: () => this.app.ingest(), peer, revoked: () => revokedHere(this.dir), instance });
   }
 }
 

@@ -110,7 +110,7 @@ async function leaseAll({ site, leases }: Run, packages: readonly ForeignPackage
   for (let at = 0; at < digests.length; at += limits.catalog.page) {
     const page = digests.slice(at, at + limits.catalog.page);
     for (const digest of page) leases.add(digest);
-    for (const [digest, { stamp }] of await catalog.leaseAll(page)) {
+    for (const [digest, { stamp }] of await catalog.leaseAll(page, leases.job)) {
       const stat = stamp === null ? undefined : await blobs.stat(digest);
       if (stat !== undefined && stat.stamp === stamp) present.set(digest, stat);
     }

@@ -84,6 +84,7 @@ async function loadOnce(run: Run, root: Root, question: FrontQuestion): Promise<
   if (!question.isListed(bytes)) throw notListed(root);
   const { signature, verification } = await loadSignature(run, root, bytes, state);
   const newest = Math.max(0, ...records.map(({ timestamp = 0 }) => timestamp));
+  if (newest * 1000 > run.site.now().getTime() + limits.mirror.ahead) throw ahead(root, newest);
   if (newest < (state?.newest ?? 0)) throw rolledBack(root, newest, state?.newest ?? 0);
   const { etag, modified } = facts;
   return { bytes, digest, records, signature, verification, newest, etag, modified, root };
@@ -161,8 +162,20 @@ function unsigned(root: Root): AirlockError {
   );
 }
 
+/** Remembered, it would make every later repomd.xml an old one. */
+function ahead(root: Root, newest: number): AirlockError {
+  return new AirlockError(
+    'repodata.invalid',
+    `${address(root, REPOMD)} says that it was made at ${time(newest)}, which is yet to come. What is here stays. See that the clock of this machine is right; if it is, tell whoever made the repository.`,
+    { details: { newest } },
+  );
+}
+
+function time(seconds: number): string {
+  return new Date(seconds * 1000).toISOString();
+}
+
 function rolledBack(root: Root, newest: number, known: number): AirlockError {
-  const time = (seconds: number) => new Date(seconds * 1000).toISOString();
   return new AirlockError(
     'trust.rollback',
     `${address(root, REPOMD)} is older (${time(newest)}) than what was mirrored before (${time(known)}). Somebody may be holding updates back, or the mirror is behind; what is here stays. If the vendor really went back, mirror into another repository.`,

@@ -11,7 +11,8 @@ import { type ForeignPath, foreignPath } from '../../../repo/formats/repodata/fo
 import { readPackageIds } from '../../../repo/formats/repodata/package-ids.ts';
 import { type ForeignPackage, readPrimary } from '../../../repo/formats/repodata/read-primary.ts';
 import type { ForeignRecord } from '../../../repo/formats/repodata/read-repomd.ts';
-import { REPOMD, REPOMD_SIGNATURE } from '../../../repo/packages/prepare-change.ts';
+import { REPOSITORY_KEY_PATH } from '../../../repo/formats/repodata/repo-file.ts';
+import { REPOMD, REPOMD_SIGNATURE, VENDOR_KEY_PREFIX } from '../../../repo/packages/prepare-change.ts';
 import { bringFile } from './bring-file.ts';
 import type { Root, Run } from './run.ts';
 
@@ -32,9 +33,11 @@ export async function bringMetadata(
   records: readonly ForeignRecord[],
 ): Promise<MetadataFile[]> {
   const places = records.map((record) => ({ record, place: foreignPath(record.href, record.base) }));
-  const paths = new Set([REPOMD, REPOMD_SIGNATURE]);
+  const paths = new Set<string>();
   for (const { place } of places) {
-    if (paths.has(place.path)) throw unusable(`its repomd.xml names ${place.path} twice, or itself`);
+    if (paths.has(place.path) || isOfFront(place.path)) {
+      throw unusable(`its repomd.xml names ${place.path} twice, or a file that is none of its own`);
+    }
     paths.add(place.path);
   }
   const files: MetadataFile[] = [];
@@ -50,6 +53,25 @@ export async function bringMetadata(
     });
   }
   return files;
+}
+
+/** What clients read before anything else: repomd.xml, its signature, and keys. */
+function isOfFront(path: string): boolean {
+  return (
+    path === REPOMD || path === REPOMD_SIGNATURE || path === REPOSITORY_KEY_PATH || path.startsWith(VENDOR_KEY_PREFIX)
+  );
+}
+
+/**
+ * Where packages lie as the vendor has them, none lies where metadata does.
+ * @throws repodata.invalid
+ */
+export function assertApart(files: readonly MetadataFile[], packages: readonly ForeignPackage[]): void {
+  const taken = new Set(files.map(({ place }) => place.path));
+  for (const { place } of packages) {
+    if (!taken.has(place.path) && !isOfFront(place.path)) continue;
+    throw unusable(`it lists a package as ${place.path}, which is the place of its metadata or of a key`);
+  }
 }
 
 /** @throws repodata.invalid, also where what is in the file is not what repomd.xml says */

@@ -17,7 +17,7 @@ import {
   type RepomdFacts,
   VENDOR_KEY_PREFIX,
 } from '../../../repo/packages/prepare-change.ts';
-import { abandon, type Leases, storeBytes } from '../../../repo/staging.ts';
+import { abandon, endLeases, Leases, storeBytes } from '../../../repo/staging.ts';
 import { isFiltering } from './choose-packages.ts';
 import type { Front } from './front.ts';
 import type { MetadataFile } from './metadata.ts';
@@ -53,7 +53,7 @@ export async function publish(
 ): Promise<void> {
   const { site, rule } = run;
   const { catalog } = site.ingest;
-  const leases: Leases = new Set();
+  const leases = new Leases();
   let known: Published | undefined = first;
   try {
     await untilSettled(async () => {
@@ -67,7 +67,7 @@ export async function publish(
         const revision = await change(tx);
         for (const path of settled) await tx.dropPulled(path);
         await writeState(tx, rule.repository, stateOf(run, content.front, revision));
-        for (const digest of leases) await tx.release(digest);
+        await endLeases(tx, leases);
       });
     });
   } catch (error) {
