@@ -20,8 +20,8 @@ export const limits = {
   flushEvery: 128 * MiB,
   /** Bytes of a resumable writer that a killed process or a power cut may cost at most. */
   checkpointEvery: 64 * MiB,
-  /** Stored blobs are written down together: after so many bytes, or so many blobs. */
-  recordTogether: { bytes: 64 * MiB, blobs: 100 },
+  /** Stored blobs are written down together: after so many bytes, or so many blobs, or so long a time. */
+  recordTogether: { bytes: 64 * MiB, blobs: 100, time: 10 * 60_000 },
   /** How long to wait while other processes set up or clean up their folders of partial files. */
   partialLockWait: 30_000,
   /** Resumable partial files that nobody came back for. */
@@ -236,6 +236,9 @@ export const limits = {
     findings: 100,
   },
 
+  /** What a running server may answer to a command that asks it how it is. */
+  apiAnswer: 64 * MiB,
+
   proxy: {
     /** A source that broke off after so many bytes is asked again at once, for the rest. */
     worthAsking: 64 * KiB,
@@ -253,6 +256,8 @@ export const limits = {
     unknownSize: 64 * MiB,
     /** A reader so far ahead of what is being fetched does not wait for it. */
     ahead: 4 * MiB,
+    /** A file whose older copy can stand in is given out when it is whole, unless it is longer. */
+    heldBack: 1 * MiB,
     /** What is fetched at a time once readers are at several places. */
     stretch: 32 * MiB,
     /** Requests for one file at the same time. */
@@ -324,6 +329,8 @@ export const limits = {
     /** Syncs of one upstream that are remembered, and what each tells of: paths, failures, warnings. */
     history: 100,
     told: 500,
+    /** How far ahead of the clock here the time may be that a repomd.xml says of itself. */
+    ahead: 24 * 3600_000,
     /** Shortest time between two scheduled syncs. */
     leastInterval: 60_000,
     /** The first sync of a site that was never mirrored comes within a part of this. */
@@ -379,7 +386,7 @@ export const limits = {
     validity: 180 * 24 * 3600_000,
     /** How long what offline keys sign is good: two years. */
     offlineValidity: 730 * 24 * 3600_000,
-    /** One bundle may move the time that a site knows to have passed ahead by so much. */
+    /** One bundle may move the time that a site knows to have passed ahead by so much; so may a first root. */
     floorStep: 400 * 24 * 3600_000,
     /** Keys of one role. */
     signers: 32,
@@ -496,6 +503,8 @@ export const limits = {
     bytes: 1 * MiB,
     /** Faults that a message names. */
     faults: 20,
+    /** Places that say again what stands elsewhere (YAML's aliases). */
+    aliases: 100,
     /** Longest duration: ten years. */
     duration: 3650 * 24 * 3600_000,
   },

@@ -10,6 +10,8 @@ export class BlobRecords {
   readonly #catalog: Stores['catalog'];
   #waiting: BlobStat[] = [];
   #bytes = 0;
+  /** When the first of those that wait came. */
+  #since = 0;
 
   constructor({ catalog }: Pick<Stores, 'catalog'>) {
     this.#catalog = catalog;
@@ -17,10 +19,11 @@ export class BlobRecords {
 
   /** @param stat of a blob that is durable, with a file of its own */
   async add(stat: BlobStat): Promise<void> {
+    const { blobs, bytes, time } = limits.recordTogether;
+    if (this.#waiting.length === 0) this.#since = performance.now();
     this.#bytes += stat.size;
-    const isMany =
-      this.#waiting.push(stat) >= limits.recordTogether.blobs || this.#bytes >= limits.recordTogether.bytes;
-    if (isMany) await this.flush();
+    const isMany = this.#waiting.push(stat) >= blobs || this.#bytes >= bytes;
+    if (isMany || performance.now() - this.#since >= time) await this.flush();
   }
 
   async flush(): Promise<void> {

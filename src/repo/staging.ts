@@ -1,12 +1,12 @@
 /**
  * Bringing bytes into the store: read once, hashed and written on the way, invisible until committed.
  */
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { AirlockError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import type { BlobStat, BlobStore, BlobWriter, ByteSource, Digest } from './blobs/blob-store.ts';
 import { readAhead } from './blobs/read-ahead.ts';
-import type { Catalog } from './catalog/catalog.ts';
+import type { Catalog, CatalogTransaction } from './catalog/catalog.ts';
 import type { Progress } from './progress.ts';
 
 /** Where bytes go, and where it is written down that they are there. */
@@ -62,17 +62,37 @@ export function interruptible(source: ByteSource, signal: AbortSignal): ByteSour
   };
 }
 
-/** Digests that an import protects from `prune` while it is on its way. They end with its transaction, or `abandon`. */
-export type Leases = Set<Digest>;
+/**
+ * Digests that an import protects from `prune` while it is on its way. They end with its transaction, or `abandon`. Each
+ * set is a job of its own: several may be on their way in one process, and store the same bytes.
+ */
+export class Leases extends Set<Digest> {
+  readonly job = randomUUID();
+}
+
+/** Ends the leases of an import, with the transaction that refers to what they protect. */
+export async function endLeases(tx: CatalogTransaction, leases: Leases): Promise<void> {
+  for (const digest of leases) await tx.release(digest, leases.job);
+}
 
 /**
  * Commits a writer, unless the blob is stored and proven already. Protects it from `prune` until a transaction
  * refers to it and releases the lease.
+ * @param onStored told of a blob that was stored, not of one that was here already
  */
-export async function commit(store: Stores, writer: BlobWriter, leases: Leases): Promise<BlobStat> {
+export async function commit(
+  store: Stores,
+  writer: BlobWriter,
+  leases: Leases,
+  onStored?: (stat: BlobStat) => Promise<void>,
+): Promise<BlobStat> {
   const sealed = await writer.seal();
   const present = await leased(store, sealed.digest, leases);
-  if (present === undefined) return await writer.commit(sealed);
+  if (present === undefined) {
+    const stored = await writer.commit(sealed);
+    await onStored?.(stored);
+    return stored;
+  }
   await writer.cancel();
   return present;
 }
@@ -84,7 +104,7 @@ export async function leased(
   leases: Leases,
 ): Promise<BlobStat | undefined> {
   leases.add(digest);
-  const record = await catalog.lease(digest);
+  const record = await catalog.lease(digest, leases.job);
   const stored = record?.stamp == null ? undefined : await blobs.stat(digest);
   return stored !== undefined && stored.stamp === record?.stamp ? stored : undefined;
 }
@@ -120,17 +140,21 @@ export async function spareRoom(blobs: BlobStore): Promise<BlobWriter> {
  * instead of after their lease. Whoever else is about to refer to them holds a lease of their own, and what is in the
  * catalog stays: `discard` sees to both while nobody can lease. Best effort, for the catalog may be what failed, and
  * the process may die here; `prune` does the rest.
+ * @param recorded what the import itself stored and recorded, which goes if nothing holds it
  */
-export async function abandon({ blobs, catalog }: Stores, leases: Leases): Promise<void> {
+export async function abandon(
+  { blobs, catalog }: Stores,
+  leases: Leases,
+  recorded: Iterable<Digest> = [],
+): Promise<void> {
   const remove = async (digest: Digest): Promise<void> => {
     await blobs.delete(digest);
   };
   try {
     // The leases end in a transaction of their own: one that failed before it is then overwritten for good.
-    await catalog.transaction(async (tx) => {
-      for (const digest of leases) await tx.release(digest);
-    });
+    await catalog.transaction((tx) => endLeases(tx, leases));
     for (const digest of leases) await catalog.discard(digest, remove);
+    for (const digest of recorded) await catalog.removeUnheld(digest, remove);
   } catch {
     // The failure that led here is the one to tell.
   }

@@ -11,6 +11,7 @@ import { AirlockError, isAirlockError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import type { BlobReader, BlobStat, BlobStore, ByteSource, Digest } from './blobs/blob-store.ts';
 import type { BlobRecord, Catalog } from './catalog/catalog.ts';
+import { condemn } from './condemn.ts';
 
 export interface TrustedBlobsParts {
   readonly catalog: Catalog;
@@ -97,17 +98,20 @@ export class TrustedBlobs {
    * @throws blob.missing, blob.damaged
    */
   async read(digest: Digest): Promise<Buffer> {
-    const reader = await this.#openProven(digest);
-    try {
-      const bytes = Buffer.allocUnsafeSlow(reader.size);
-      const length = await reader.readAt(bytes, 0);
-      const isRight =
-        length === reader.size && createHash('sha256').update(bytes).digest('hex') === digest.slice('sha256:'.length);
-      if (!isRight) throw await this.#condemn(digest);
-      return bytes;
-    } finally {
-      await reader.close();
+    for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+      const reader = await this.#openProven(digest);
+      try {
+        const bytes = Buffer.allocUnsafeSlow(reader.size);
+        const length = await reader.readAt(bytes, 0);
+        const isRight =
+          length === reader.size && createHash('sha256').update(bytes).digest('hex') === digest.slice('sha256:'.length);
+        if (isRight) return bytes;
+        await this.#condemn(reader);
+      } finally {
+        await reader.close();
+      }
     }
+    throw await this.#unsteady(digest);
   }
 
   /** Closes what is kept open. Readers given out stay good until they are closed. */
@@ -134,11 +138,7 @@ export class TrustedBlobs {
       await reader.close();
       await this.#proveOnce(digest, record);
     }
-    throw new AirlockError(
-      'blob.damaged',
-      `The stored copy of ${await this.#named(digest)} changes while it is being checked, so it is not served. Find out what writes into the data directory.`,
-      { details: { digest } },
-    );
+    throw await this.#unsteady(digest);
   }
 
   #isProven(stat: BlobStat, record: BlobRecord): boolean {
@@ -176,7 +176,7 @@ export class TrustedBlobs {
       const isRight = reader.size === record.size && (await hashOf(reader)) === digest;
       const now = await this.#blobs.stat(digest);
       if (now?.stamp !== reader.stamp) return; // changed or replaced meanwhile: the caller looks again
-      if (!isRight) throw await this.#condemn(digest);
+      if (!isRight) return await this.#condemn(reader);
       await this.#record({ digest, size: reader.size, stamp: reader.stamp });
     } finally {
       await reader.close();
@@ -194,18 +194,30 @@ export class TrustedBlobs {
     }
   }
 
-  /** Takes wrong bytes out of sight. @returns what to throw */
-  async #condemn(digest: Digest): Promise<AirlockError> {
+  /**
+   * Takes wrong bytes out of sight, unless others replaced or removed them since they were read: the caller looks again.
+   * @throws blob.damaged if they were taken out of sight
+   */
+  async #condemn(seen: BlobStat): Promise<void> {
+    const { digest } = seen;
     this.#open.delete(digest);
+    const outcome = await condemn({ blobs: this.#blobs, catalog: this.#catalog }, digest, seen);
+    if (outcome === undefined || outcome === 'changed') return;
     const artifacts = await this.#artifacts(digest);
-    await this.#blobs.quarantine(digest);
-    await this.#catalog.transaction((tx) => tx.forgetBlob(digest));
     this.#quarantined += 1;
     this.#onEvent({ event: 'quarantined', digest, artifacts });
-    return new AirlockError(
+    throw new AirlockError(
       'blob.damaged',
       `The stored copy of ${await this.#named(digest)} was damaged. It is in quarantine now, and is not served. Import it again.`,
       { details: { digest, artifacts } },
+    );
+  }
+
+  async #unsteady(digest: Digest): Promise<AirlockError> {
+    return new AirlockError(
+      'blob.damaged',
+      `The stored copy of ${await this.#named(digest)} changes while it is being checked, so it is not served. Find out what writes into the data directory.`,
+      { details: { digest } },
     );
   }
 

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { startSquid } from '../support/squid.ts';
 import { type AirlockServer, makeDataDir, startAirlock } from './support/airlock-server.ts';
 import { mustAnswer } from './support/answer.ts';
+import { startAptCacher } from './support/apt-cacher.ts';
 import type { Bench, Group, Row } from './support/bench.ts';
 import { GiB, KiB, type MadeFile, MiB, makeFile } from './support/content.ts';
 import type { Crowd } from './support/crowd-child.ts';
@@ -18,6 +19,7 @@ import { ON_CLIENT_CORE, ON_SERVER_CORE, run as runProgram, stopLater } from './
 import { ratios, spread, takeTurns } from './support/rounds.ts';
 import { formatByteRate, formatMemory, formatRate, formatRatio, formatSeconds } from './support/table.ts';
 import type { Sent } from './support/thin-origin-child.ts';
+import { formatSpread } from './support/ways.ts';
 import { measure } from './support/wrk.ts';
 
 const CLIENTS = 100;
@@ -28,9 +30,9 @@ const MEMORY = 256 * MiB;
 export const proxy: Group = {
   title: 'Routers',
   about: `Kept files: one core for the server, one for \`wrk\`, loopback. Squid is an accelerator in front of the same nginx, with Debian's
-settings, a cache on disk and in memory and collapsed forwarding, without access log, as Airlock. Cold image: ${CLIENTS} clients, half of them at once and half of
+settings, a cache on disk and in memory and collapsed forwarding, without access log, as Airlock. apt-cacher-ng is in front of it, too. Cold image: ${CLIENTS} clients, half of them at once and half of
 them later, every fifth for a range of an eighth; the line to the source carries ${formatByteRate(LINE)}; every byte is compared.`,
-  needs: ['squid', 'nginx', 'wrk', 'curl', 'taskset=util-linux'],
+  needs: ['squid', 'apt-cacher-ng', 'nginx', 'wrk', 'curl', 'taskset=util-linux'],
   run,
 };
 
@@ -62,8 +64,9 @@ async function hits(bench: Bench): Promise<Row[]> {
   const nginx = await startNginx(bench, stack, files);
   const airlock = { name: 'airlock', url: (await startRouter(bench, stack, nginx, 'router')).url };
   const squid = { name: 'Squid', url: await startAccelerator(stack, Number(new URL(nginx).port)) };
+  const cacher = { name: 'apt-cacher-ng', url: await startAptCacher(bench, stack, nginx) };
   const rows: Row[] = [];
-  for (const one of cases) rows.push(await compare(bench, one, airlock, squid));
+  for (const one of cases) rows.push(...(await compare(bench, one, airlock, [squid, cacher])));
   await rm(dir, { recursive: true });
   return rows;
 }
@@ -102,36 +105,45 @@ interface Contestant {
   readonly url: string;
 }
 
-/** Both have the file, answer rightly, are measured in turns, and still answer rightly. */
-async function compare(bench: Bench, one: Case, airlock: Contestant, squid: Contestant): Promise<Row> {
+/** All have the file, answer rightly, are measured in turns, and still answer rightly. The target is for the first peer. */
+async function compare(
+  bench: Bench,
+  one: Case,
+  airlock: Contestant,
+  peers: readonly Contestant[],
+): Promise<readonly Row[]> {
   const { file, what, connections, unit, target } = one;
+  const all = [airlock, ...peers];
   const urlOf = ({ url }: Contestant) => `${url}/repos/images/${file.name}`;
   const check = (contestant: Contestant) =>
     mustAnswer(bench, urlOf(contestant), [], { status: 200, body: { size: file.size, digest: file.digest } });
   const load = (contestant: Contestant) => ({ url: urlOf(contestant), headers: [], connections, body: file.size });
-  for (const contestant of [airlock, squid]) {
+  for (const contestant of all) {
     await check(contestant);
-    await mustHit(bench, urlOf(contestant));
+    if (contestant.name !== 'apt-cacher-ng') await mustHit(bench, urlOf(contestant)); // it does not say
     await measure(bench, load(contestant), Math.min(2, bench.seconds));
   }
   const format = unit === 'bytes' ? formatByteRate : formatRate;
-  const results = await takeTurns([airlock, squid], bench.rounds, async (contestant, round) => {
+  const results = await takeTurns(all, bench.rounds, async (contestant, round) => {
     const { bytesPerSecond, requestsPerSecond } = await measure(bench, load(contestant), bench.seconds);
     const rate = unit === 'bytes' ? bytesPerSecond : requestsPerSecond;
     bench.say(`${what}, round ${round}: ${contestant.name} ${format(rate)}`);
     return rate;
   });
-  for (const contestant of [airlock, squid]) await check(contestant);
-  const [ours, theirs] = [results.get(airlock) ?? [], results.get(squid) ?? []];
-  const { median, min, max } = ratios(ours, theirs);
-  return {
-    what: `${what} kept`,
-    target: `≥ ${target}×`,
-    result: `${formatRatio(median)} (${formatRatio(min)}–${formatRatio(max)})`,
-    isMet: median >= target,
-    airlock: format(spread(ours).median),
-    peer: `Squid ${format(spread(theirs).median)}`,
-  };
+  for (const contestant of all) await check(contestant);
+  const ours = results.get(airlock) ?? [];
+  return peers.map((peer, index) => {
+    const theirs = results.get(peer) ?? [];
+    const rates = ratios(ours, theirs);
+    return {
+      what: `${what} kept`,
+      target: index === 0 ? `≥ ${target}×` : '',
+      result: formatSpread(rates),
+      ...(index === 0 ? { isMet: rates.median >= target } : {}),
+      airlock: format(spread(ours).median),
+      peer: `${peer.name} ${format(spread(theirs).median)}`,
+    };
+  });
 }
 
 /** Waits until an answer says that it came from the cache. @throws Error after ten seconds */

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { readdir, readlink, utimes } from 'node:fs/promises';
+import { readdir, readFile, readlink, utimes, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { isAirlockError } from '../../src/errors.ts';
-import type { BlobReader } from '../../src/repo/blobs/blob-store.ts';
+import type { BlobReader, Digest } from '../../src/repo/blobs/blob-store.ts';
 import { blobPath } from '../../src/repo/blobs/layout.ts';
 import { MemoryStore } from '../../src/repo/blobs/memory-store.ts';
+import type { Catalog } from '../../src/repo/catalog/catalog.ts';
 import { type TrustEvent, TrustedBlobs } from '../../src/repo/trusted-blobs.ts';
 import { TestRepository, testBytes } from './http/support.ts';
 
@@ -101,6 +102,47 @@ test('damage is told with the paths that hold it', async (t) => {
   await assert.rejects(trusted.open(stat.digest), (error) => isAirlockError(error, 'blob.missing'));
   assert.equal(trusted.quarantined, 1);
 });
+
+for (const way of ['open', 'read'] as const) {
+  test(`a good copy that comes while a damaged one is looked at stays (${way})`, async (t) => {
+    const repository = await TestRepository.make(t);
+    const digest = await repository.store(testBytes(1000));
+    const file = blobPath(repository.dir, digest);
+    await writeFile(file, testBytes(1000, 2));
+    if (way === 'read') {
+      const stat = await repository.blobs.stat(digest);
+      assert.ok(stat !== undefined);
+      await repository.catalog.transaction((tx) => tx.recordBlob(stat)); // as bytes that rot under their stamp
+    }
+    let isThere = false;
+    const importAgain = async () => {
+      if (isThere) return;
+      isThere = true;
+      await repository.store(testBytes(1000));
+    };
+    // Whatever is asked of the catalog once the bytes were found wrong, the good copy is there before.
+    const { catalog } = repository;
+    const watched = Object.create(catalog, {
+      blob: { value: catalog.blob.bind(catalog) },
+      version: { value: () => 1 },
+      entriesOf: { value: (of: Digest) => importAgain().then(() => catalog.entriesOf(of)) },
+      transaction: {
+        value: (work: Parameters<Catalog['transaction']>[0]) => importAgain().then(() => catalog.transaction(work)),
+      },
+    });
+    const trusted = new TrustedBlobs({ catalog: watched, blobs: repository.blobs });
+    if (way === 'read') assert.deepEqual(await trusted.read(digest), testBytes(1000));
+    else {
+      const reader = await trusted.open(digest);
+      assert.deepEqual(await readAll(reader), testBytes(1000));
+      await reader.close();
+    }
+    trusted.close();
+    assert.equal(trusted.quarantined, 0);
+    assert.deepEqual(await readFile(file), testBytes(1000));
+    assert.notEqual(await catalog.blob(digest), undefined);
+  });
+}
 
 test('bytes that were never recorded are not opened', async (t) => {
   const repository = await TestRepository.make(t);

@@ -134,8 +134,11 @@ export interface CatalogTransaction {
   forgetRemembered(site: string, prefix: string): Promise<void>;
   /** Keeps, or replaces, the record of a sync that began then. Only the newest of an upstream are kept. */
   recordSync(sync: SyncRecord): Promise<void>;
-  /** Ends a lease that this catalog took (see Catalog.lease). */
-  release(digest: Digest): Promise<void>;
+  /**
+   * Ends leases that this catalog took (see Catalog.lease): that of this job, and what was taken without one. Without a
+   * job: those of all jobs.
+   */
+  release(digest: Digest, job?: string): Promise<void>;
   /** As `Catalog.setMeta`, with the transaction. */
   setMeta(key: string, value: string | undefined): Promise<void>;
   /**
@@ -151,6 +154,11 @@ export interface CatalogTransaction {
    * @throws repository.not-found, revision.not-found, revision.incomplete if files of it are gone
    */
   publishAgain(repository: string, revision: number): Promise<number>;
+  /**
+   * Withdraws content from all older revisions of every repository, as `RevisionChange.withdraw` does for paths that are
+   * published; these stay. Repositories of which that is true get a revision for it, so that it is in the log.
+   */
+  withdrawFormer(digests: Iterable<Digest>, reason: string): Promise<void>;
 }
 
 export interface Catalog {
@@ -229,11 +237,12 @@ export interface Catalog {
   /**
    * Protects a digest from `prune` and `discard` until it is referred to, for `LEASE_MS` at most: whoever is about
    * to store a blob leases its digest first. Leasing again begins the time anew.
+   * @param job whose lease it is: of several jobs in one process that lease a digest each, one that gives up ends its own
    * @returns the blob's record if it is here already; it then stays
    */
-  lease(digest: Digest): Promise<BlobRecord | undefined>;
+  lease(digest: Digest, job?: string): Promise<BlobRecord | undefined>;
   /** As `lease`, for many at once. @returns the records of those that are here already */
-  leaseAll(digests: readonly Digest[]): Promise<Map<Digest, BlobRecord>>;
+  leaseAll(digests: readonly Digest[], job?: string): Promise<Map<Digest, BlobRecord>>;
   /**
    * Takes out of the catalog, and then hands to `remove`, blobs that no revision refers to: recorded, and where
    * anything referred to them withdrawn, at `before` or earlier. Never one under lease. `remove` runs while nobody

@@ -58,7 +58,7 @@ import {
   toRepository,
 } from './rows.ts';
 import type { Database } from './schema.ts';
-import { NO_LOG, SqlTransaction, setMeta } from './sql-transaction.ts';
+import { holderOf, NO_LOG, SqlTransaction, setMeta } from './sql-transaction.ts';
 import { type SyncRecord, syncsOf } from './syncs.ts';
 
 export interface SqlCatalogParts {
@@ -372,18 +372,19 @@ export class SqlCatalog implements Catalog {
     return { blobs: Number(row.blobs), bytes: Number(row.bytes ?? 0) };
   }
 
-  async lease(digest: Digest): Promise<BlobRecord | undefined> {
-    return (await this.leaseAll([digest])).get(digest);
+  async lease(digest: Digest, job?: string): Promise<BlobRecord | undefined> {
+    return (await this.leaseAll([digest], job)).get(digest);
   }
 
-  leaseAll(digests: readonly Digest[]): Promise<Map<Digest, BlobRecord>> {
+  leaseAll(digests: readonly Digest[], job?: string): Promise<Map<Digest, BlobRecord>> {
     const expires = this.#parts.now() + LEASE_MS;
+    const holder = holderOf(this.#holder, job);
     return this.#parts.write.transaction().execute(async (db) => {
       const here = new Map<Digest, BlobRecord>();
       for (const digest of digests) {
         await db
           .insertInto('leases')
-          .values({ digest, holder: this.#holder, expires_at: expires })
+          .values({ digest, holder, expires_at: expires })
           .onConflict((oc) => oc.columns(['digest', 'holder']).doUpdateSet({ expires_at: expires }))
           .execute();
         await db.deleteFrom('doomed').where('digest', '=', digest).execute();

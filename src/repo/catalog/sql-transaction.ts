@@ -49,6 +49,11 @@ export interface TransactionParts {
   readonly holder: string;
 }
 
+/** @param catalog a UUID, of the leases that are no job's */
+export function holderOf(catalog: string, job: string | undefined): string {
+  return job === undefined ? catalog : `${catalog}/${job}`;
+}
+
 export class SqlTransaction implements CatalogTransaction {
   readonly #db: Transaction<Database>;
   readonly #log: Pick<RevisionLog, 'begin'>;
@@ -149,8 +154,13 @@ export class SqlTransaction implements CatalogTransaction {
     return recordSync(this.#db, sync);
   }
 
-  async release(digest: Digest): Promise<void> {
-    await this.#db.deleteFrom('leases').where('digest', '=', digest).where('holder', '=', this.#holder).execute();
+  async release(digest: Digest, job?: string): Promise<void> {
+    const leases = this.#db.deleteFrom('leases').where('digest', '=', digest);
+    const ours =
+      job === undefined
+        ? leases.where('holder', 'like', `${this.#holder}%`)
+        : leases.where('holder', 'in', [this.#holder, holderOf(this.#holder, job)]);
+    await ours.execute();
   }
 
   setMeta(key: string, value: string | undefined): Promise<void> {
@@ -183,6 +193,32 @@ export class SqlTransaction implements CatalogTransaction {
         await this.#put(revision, path, artifact, true);
       }
     });
+  }
+
+  async withdrawFormer(digests: Iterable<Digest>, reason: string): Promise<void> {
+    const found = new Map<string, Digest[]>();
+    for (const digest of digests) {
+      const rows = await this.#db
+        .selectFrom('entries')
+        .innerJoin('artifacts', 'artifacts.id', 'entries.artifact')
+        .select('entries.repository')
+        .distinct()
+        .where('artifacts.digest', '=', digest)
+        .where('entries.until_revision', 'is not', null)
+        .where('entries.withdrawn_at', 'is', null)
+        .execute();
+      for (const { repository } of rows) {
+        const own = found.get(repository);
+        if (own === undefined) found.set(repository, [digest]);
+        else own.push(digest);
+      }
+    }
+    for (const [name, own] of found) {
+      await this.#revise(name, { id: newId(), reason }, async (revision) => {
+        for (const digest of own) await this.#withdraw(revision, digest);
+        revision.mayBeEmpty = true; // of paths
+      });
+    }
   }
 
   async restore(header: RevisionHeader, lines: AsyncIterable<RevisionLine>): Promise<void> {

@@ -24,46 +24,52 @@ export interface Skipped {
 
 export interface HuntResult {
   /** Absolute, sorted. */
-  readonly images: string[];
+  readonly files: string[];
   readonly skipped: readonly Skipped[];
-  /** Folders that the medium did not give out: images may lie there. Each with source.lost. */
+  /** Folders that the medium did not give out: more may lie there. Each with source.lost. */
   readonly lost: readonly { readonly file: string; readonly error: AirlockError }[];
 }
 
 export interface HuntOptions {
   readonly signal: AbortSignal;
+  /** Names of files to find; the vendor's images by default. */
+  readonly pattern?: RegExp;
   /** Folders not to look into, such as the data directory. */
   readonly except?: readonly string[];
   readonly bounds?: { readonly depth: number; readonly entries: number };
 }
 
 /**
- * Finds images below the folders: regular files only, links are not followed. What could not be searched is told.
+ * Finds images, or what else is looked for, below the folders: regular files only, links are not followed. What could
+ * not be searched is told.
  * @throws interrupted
  */
 export async function hunt(folders: readonly string[], options: HuntOptions): Promise<HuntResult> {
   const except = await Promise.all((options.except ?? []).map(resolved));
   const search = new Search(options, except);
   for (const folder of folders) await search.folder(await resolved(folder), 0);
-  return { images: [...search.images].sort(), skipped: search.skipped, lost: search.lost };
+  return { files: [...search.files].sort(), skipped: search.skipped, lost: search.lost };
 }
 
 class Search {
-  readonly images = new Set<string>();
+  readonly files = new Set<string>();
   readonly skipped: Skipped[] = [];
   readonly lost: { file: string; error: AirlockError }[] = [];
   readonly #options: HuntOptions;
   readonly #bounds: { readonly depth: number; readonly entries: number };
+  readonly #pattern: RegExp;
   readonly #seen: Set<string>;
   #entries = 0;
 
   constructor(options: HuntOptions, except: readonly string[]) {
     this.#options = options;
     this.#bounds = options.bounds ?? limits.hunt;
+    this.#pattern = options.pattern ?? PATTERN;
     this.#seen = new Set(except);
   }
 
   async folder(folder: string, depth: number): Promise<void> {
+    throwIfAborted(this.#options.signal);
     if (this.#isFull || this.#seen.has(folder)) return;
     this.#seen.add(folder);
     if (depth > this.#bounds.depth) {
@@ -94,11 +100,11 @@ class Search {
     }
     const name = item.name.toString('utf8');
     const full = path.join(folder, name);
-    const isMatch = PATTERN.test(name);
+    const isMatch = this.#pattern.test(name);
     if (!item.isDirectory() && !isMatch) return;
     if (!Buffer.from(name).equals(item.name)) this.#skip(full, 'its name is not UTF-8; rename it');
     else if (item.isDirectory()) await this.folder(full, depth + 1);
-    else if (item.isFile()) this.images.add(full);
+    else if (item.isFile()) this.files.add(full);
     else this.#skip(full, 'not a file, and links are not followed');
   }
 

@@ -3,11 +3,12 @@
  * none (vendor.md A11).
  */
 
-import { opendir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
-import type { BlobStat } from '../blobs/blob-store.ts';
+import { BlobRecords } from '../blob-records.ts';
+import type { BlobStat, Digest } from '../blobs/blob-store.ts';
 import { untilSettled } from '../catalog/until-settled.ts';
 import { quoteUnsafe } from '../formats/quote.ts';
 import { nevra } from '../formats/rpm/evr.ts';
@@ -19,7 +20,17 @@ import { type PackagesContext, prepareChange } from '../packages/prepare-change.
 import { requirementsOf } from '../packages/read-package.ts';
 import { rpmRepositoryName } from '../packages/repository-name.ts';
 import { type Incoming, resolve, type Unresolved } from '../packages/resolve.ts';
-import { abandon, commit, type Leases, requireSpace, type StagingOptions, stage, throwIfAborted } from '../staging.ts';
+import {
+  abandon,
+  commit,
+  endLeases,
+  Leases,
+  requireSpace,
+  type StagingOptions,
+  stage,
+  throwIfAborted,
+} from '../staging.ts';
+import { hunt } from './hunt.ts';
 import { packageArtifact } from './image-packages.ts';
 import { openMediumFile } from './medium.ts';
 
@@ -58,7 +69,6 @@ export interface ImportRpmReport {
 /** A package on its way. */
 interface Arrived extends FoundPackage {
   readonly incoming: Incoming;
-  readonly stored: BlobStat;
 }
 
 /**
@@ -74,10 +84,10 @@ export async function importRpms(
   options: StagingOptions,
 ): Promise<ImportRpmReport> {
   const repository = rpmRepositoryName(target.distribution, target.architecture);
-  const { found, skipped } = await packageFiles(files);
-  const leases: Leases = new Set();
+  const { found, skipped } = await packageFiles(files, options);
+  const stored = new Stored(context);
   try {
-    const arrived = await bringAll(context, found, target, options, leases);
+    const arrived = await bringAll(context, found, target, options, stored);
     const warnings = requireArch(arrived, target);
     const { unresolved, knowsPlatform } = await resolve(
       context,
@@ -86,7 +96,7 @@ export async function importRpms(
     );
     if (unresolved.length > 0 && knowsPlatform && target.allowMissing !== true) throw missing(repository, unresolved);
     throwIfAborted(options.signal);
-    const { revision, before } = await publish(context, repository, arrived, leases);
+    const { revision, before } = await publish(context, repository, arrived, stored.leases);
     const unverifiable = unresolved.length > 0 && !knowsPlatform ? [unknownPlatform(unresolved.length)] : [];
     return {
       repository,
@@ -96,47 +106,61 @@ export async function importRpms(
       warnings: [...skipped, ...misnamed(arrived), ...warnings, ...unverifiable],
     };
   } catch (error) {
-    await abandon(context, leases);
+    await abandon(context, stored.leases, stored.recorded);
     throw error;
   }
 }
 
-/** What was named, and what is in the folders that were. */
-interface PackageFiles {
-  readonly files: Set<string>;
-  /** What was passed over, and why. */
-  readonly skipped: string[];
+/**
+ * What a call stores. It is written down on the way, for all of it may take longer than a lease lasts: then its age
+ * protects it from `prune`, and publishing refuses what went all the same.
+ */
+class Stored {
+  readonly leases = new Leases();
+  /** Those that were not here before. */
+  readonly recorded = new Set<Digest>();
+  readonly #records: BlobRecords;
+
+  constructor(context: PackagesContext) {
+    this.#records = new BlobRecords(context);
+  }
+
+  async add(stat: BlobStat): Promise<void> {
+    this.recorded.add(stat.digest);
+    await this.#records.add(stat);
+  }
+
+  async flush(): Promise<void> {
+    await this.#records.flush();
+  }
 }
 
-/** @returns absolute paths, sorted, each once */
-async function packageFiles(files: readonly string[]): Promise<{ found: string[]; skipped: string[] }> {
-  const found: PackageFiles = { files: new Set(), skipped: [] };
+/**
+ * What was named, and what is in the folders that were.
+ * @returns absolute paths, sorted, each once; and what was passed over, with why
+ * @throws file.not-found, source.lost, interrupted
+ */
+async function packageFiles(
+  files: readonly string[],
+  { signal }: StagingOptions,
+): Promise<{ found: string[]; skipped: string[] }> {
+  const found = new Set<string>();
+  const folders: string[] = [];
   for (const file of files) {
     const full = path.resolve(file);
     const isFolder = (await stat(full).catch(() => undefined))?.isDirectory() === true;
-    if (!isFolder) found.files.add(full);
-    else await addFolder(full, 0, found);
+    if (isFolder) folders.push(full);
+    else found.add(full);
   }
-  if (found.files.size > 0) return { found: [...found.files].sort(), skipped: found.skipped };
+  const hunted = await hunt(folders, { signal, pattern: /\.rpm$/i });
+  for (const { error } of hunted.lost) throw error;
+  for (const file of hunted.files) found.add(file);
+  const skipped = hunted.skipped.map(({ file, why }) => `passed over: ${quoteUnsafe(file)} (${why})`);
+  if (found.size > 0) return { found: [...found].sort(), skipped };
   throw new AirlockError(
     'file.not-found',
-    `There is no *.rpm in ${files.map((file) => quoteUnsafe(file)).join(', ')}.`,
+    [`There is no *.rpm in ${files.map((file) => quoteUnsafe(file)).join(', ')}.`, ...skipped].join('\n'),
   );
-}
-
-async function addFolder(folder: string, depth: number, found: PackageFiles): Promise<void> {
-  const skip = (what: string, why: string) => found.skipped.push(`passed over: ${quoteUnsafe(what)} (${why})`);
-  if (depth > limits.hunt.depth) {
-    skip(folder, `folders within folders, deeper than ${limits.hunt.depth}`);
-    return;
-  }
-  for await (const item of await opendir(folder)) {
-    const full = path.join(folder, item.name);
-    if (item.isDirectory()) await addFolder(full, depth + 1, found);
-    else if (!/\.rpm$/i.test(item.name)) continue;
-    else if (item.isFile()) found.files.add(full);
-    else skip(full, 'not a file, and links are not followed');
-  }
 }
 
 /** Reads, verifies and stores them one after the other; all that is wrong is told at once. */
@@ -145,14 +169,14 @@ async function bringAll(
   files: readonly string[],
   { policy }: ImportRpmTarget,
   options: StagingOptions,
-  leases: Leases,
+  stored: Stored,
 ): Promise<Arrived[]> {
   const verify = rpmVerifier({ ...policy, keys: context.keys });
   const arrived = new Map<string, Arrived>();
   const offenders: Offender[] = [];
   for (const file of files) {
     throwIfAborted(options.signal);
-    const each = await bring(context, file, verify, options, leases);
+    const each = await bring(context, file, verify, options, stored);
     if ('problems' in each) {
       offenders.push(each);
       continue;
@@ -163,6 +187,7 @@ async function bringAll(
     arrived.set(each.path, each);
   }
   if (offenders.length > 0) throw refusal(offenders, files.length);
+  await stored.flush();
   return [...arrived.values()];
 }
 
@@ -171,7 +196,7 @@ async function bring(
   file: string,
   verify: VerifyRpm,
   options: StagingOptions,
-  leases: Leases,
+  stored: Stored,
 ): Promise<Arrived | Offender> {
   const medium = await openMediumFile(file, { signal: options.signal });
   try {
@@ -186,9 +211,9 @@ async function bring(
       const { record, ...good } = read;
       await context.catalog.recordPackages([record]);
       const requires = requirementsOf(await openRpm(staged));
-      const stored = await commit(context, writer, leases);
+      await commit(context, writer, stored.leases, (stat) => stored.add(stat));
       const { facts, digest } = good;
-      return { ...good, file, start: 0, incoming: { facts, digest, provides: record.provides, requires }, stored };
+      return { ...good, file, start: 0, incoming: { facts, digest, provides: record.provides, requires } };
     } finally {
       await writer.cancel();
     }
@@ -257,9 +282,8 @@ async function publish(
     const reason = `import ${first?.file === undefined ? 'rpm' : path.basename(first.path)}${arrived.length > 1 ? ` and ${arrived.length - 1} more` : ''}`;
     const change = await prepareChange(context, { repository, reason, add }, leases);
     const revision = await context.catalog.transaction(async (tx) => {
-      for (const { stored } of arrived) await tx.recordBlob(stored);
       const number = await change.publish(tx);
-      for (const digest of leases) await tx.release(digest);
+      await endLeases(tx, leases);
       return number;
     });
     return { revision, before };

@@ -53,7 +53,11 @@ interface Import extends Announced {
   readonly folder?: string;
   /** Brings the bytes. The caller ends the writer. */
   readonly stage: () => Promise<BlobWriter>;
+  /** Ends it where it is not stored. */
+  readonly letGo: (writer: BlobWriter, error: unknown) => Promise<void>;
 }
+
+const throwAway = (writer: BlobWriter): Promise<void> => writer.cancel();
 
 const BY_HAND: Bringer = { channel: 'downloads', source: 'downloads' };
 
@@ -80,7 +84,7 @@ export async function ingestFile(
       options.progress.start(quoteUnsafe(name), medium.size);
       return await stage(context.blobs, medium, options);
     };
-    return await ingest({ ...it, stage: stageMedium }, (known) => digestOnMedium(it, medium, known));
+    return await ingest({ ...it, stage: stageMedium, letGo: throwAway }, (known) => digestOnMedium(it, medium, known));
   } finally {
     await medium.close();
   }
@@ -88,7 +92,8 @@ export async function ingestFile(
 
 /**
  * As ingestFile, for bytes that are staged already, wherever they came from.
- * @param writer is ended in any case
+ * @param writer is ended in any case: suspended where the bytes are not to blame (`isNoFaultOfBytes`), so that they can be
+ *   ingested later
  * @throws repository.kind, checksum.*, signature.*, path.conflict, interrupted, what `destination.inspect` throws
  */
 export async function ingestStaged(
@@ -98,13 +103,27 @@ export async function ingestStaged(
   destination: Destination,
   options: IngestOptions,
 ): Promise<IngestOutcome> {
+  const staged = { stage: () => Promise.resolve(writer), letGo: keepOrThrowAway };
   try {
     await requireKind(context, destination);
-    const it: Import = { ...announced, context, destination, options, stage: () => Promise.resolve(writer) };
+    const it: Import = { ...announced, context, destination, options, ...staged };
     return await ingest(it, async () => (await writer.seal()).digest);
+  } catch (error) {
+    await keepOrThrowAway(writer, error);
+    throw error;
   } finally {
     await writer.cancel();
   }
+}
+
+/** True for what keeps staged bytes from being published, and would not keep them from it another time. */
+export function isNoFaultOfBytes(error: unknown): boolean {
+  return isAirlockError(error, 'interrupted', 'catalog.busy', 'revision.moved');
+}
+
+async function keepOrThrowAway(writer: BlobWriter, error: unknown): Promise<void> {
+  if (isNoFaultOfBytes(error)) await writer.suspend().catch(() => undefined);
+  await writer.cancel();
 }
 
 /**
@@ -118,7 +137,7 @@ export async function vouchForPublished(
   options: IngestOptions,
 ): Promise<IngestOutcome> {
   const gone = () => Promise.reject(missing(announced.name));
-  const it: Import = { ...announced, context, destination, options, stage: gone };
+  const it: Import = { ...announced, context, destination, options, stage: gone, letGo: throwAway };
   return await ingest(it, (known) => Promise.resolve(known.artifact.digest));
 }
 
@@ -162,9 +181,12 @@ async function ingestNew(it: Import): Promise<IngestOutcome> {
     const artifact = describe(it, { digest, size }, facts, summarize(checks));
     const done = await publish(context, arrivalOf(it, artifact, proven, contents), {
       store: (leases) => commit(context, writer, leases),
-      cancel: () => writer.cancel(),
+      cancel: (error) => it.letGo(writer, error),
     });
     return outcomeOf(it, 'imported', done.artifact, [...warnings, ...done.sidecars.warnings]);
+  } catch (error) {
+    await it.letGo(writer, error);
+    throw error;
   } finally {
     await writer.cancel();
     options.progress.stop();

@@ -8,7 +8,7 @@ import type { Artifact } from '../catalog/artifact.ts';
 import type { CatalogTransaction, Entry, Put } from '../catalog/catalog.ts';
 import { untilSettled } from '../catalog/until-settled.ts';
 import { quoteUnsafe } from '../formats/quote.ts';
-import { abandon, type Leases, spareRoom, storeBytes } from '../staging.ts';
+import { abandon, endLeases, Leases, spareRoom, storeBytes } from '../staging.ts';
 import { type Contents, type Destination, type IngestContext, isProven } from './destination.ts';
 import { planSidecars, type SidecarPlan } from './published-sidecars.ts';
 import type { Sidecar } from './sidecars.ts';
@@ -40,8 +40,8 @@ export interface Plan {
 export interface Content {
   /** Called once. @returns the blob, leased */
   store(leases: Leases): Promise<BlobStat>;
-  /** Gives up what is staged and not stored. */
-  cancel?(): Promise<void>;
+  /** Lets go of what is staged and not stored. */
+  cancel?(error: unknown): Promise<void>;
 }
 
 /** @throws path.conflict, checksum.missing, signature.missing, signature.unknown-key */
@@ -69,7 +69,7 @@ export async function plan(context: IngestContext, arrival: Arrival): Promise<Pl
  */
 export async function publish(context: IngestContext, arrival: Arrival, content: Content): Promise<Plan> {
   const { blobs, catalog } = context;
-  const leases: Leases = new Set();
+  const leases = new Leases();
   const stored = new Map<Digest, BlobStat>();
   const room = await spareRoom(blobs);
   try {
@@ -88,7 +88,7 @@ export async function publish(context: IngestContext, arrival: Arrival, content:
     });
   } catch (error) {
     // First: on a full disk these make the room that the catalog needs.
-    await content.cancel?.();
+    await content.cancel?.(error);
     await room.cancel();
     await abandon({ blobs, catalog }, leases);
     throw error;
@@ -124,7 +124,7 @@ async function commitPlan(
       put: [own, ...aids],
     });
     await more(tx);
-    for (const digest of leases) await tx.release(digest);
+    await endLeases(tx, leases);
   });
 }
 

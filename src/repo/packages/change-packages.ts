@@ -1,17 +1,17 @@
 /** Changes of RPM repositories that stand alone, each in a transaction of its own. */
 import { untilSettled } from '../catalog/until-settled.ts';
-import { abandon, type Leases } from '../staging.ts';
+import { abandon, endLeases, Leases } from '../staging.ts';
 import { isVerbatim, type PackageEdit, type PackagesContext, prepareChange } from './prepare-change.ts';
 
 /** @returns the published revision @throws as prepareChange; nothing is left then */
 export async function changePackages(context: PackagesContext, edit: PackageEdit): Promise<number> {
-  const leases: Leases = new Set();
+  const leases = new Leases();
   try {
     return await untilSettled(async () => {
       const change = await prepareChange(context, edit, leases);
       return await context.catalog.transaction(async (tx) => {
         const revision = await change.publish(tx);
-        for (const digest of leases) await tx.release(digest);
+        await endLeases(tx, leases);
         return revision;
       });
     });

@@ -2,7 +2,7 @@
  * A change of an RPM repository: which packages come and go, and the metadata that says so. Prepared outside of the
  * catalog's transaction, because writing metadata takes time; published in it, unless somebody else was quicker.
  */
-import { AirlockError } from '../../errors.ts';
+import { AirlockError, isAirlockError } from '../../errors.ts';
 import type { BlobReader, BlobStat, Digest } from '../blobs/blob-store.ts';
 import type { Artifact, Verification } from '../catalog/artifact.ts';
 import type { Catalog, CatalogTransaction, Entry, Put } from '../catalog/catalog.ts';
@@ -302,20 +302,29 @@ async function writeKind(
   { list, facts, files }: { list: PackageList; facts: RepomdFacts | undefined; files: Files },
 ): Promise<RepomdRecord> {
   const compression = compressionFor(/-(el\d+)-/.exec(repository)?.[1] ?? '');
+  const writeOnce = async (previous: BlobReader | undefined): Promise<RepomdRecord> => {
+    const writer = await store.blobs.create();
+    try {
+      let position = 0;
+      const sink = async (bytes: Uint8Array): Promise<void> => {
+        await writer.writeAt(position, bytes);
+        position += bytes.byteLength;
+      };
+      const { copied: _, ...written } = await writeMetadata(kind, list, { compression, previous, sink });
+      const record = { type: kind, extension: COMPRESSION[compression].extension, ...written };
+      files.add(metadataPath(record), await commit(store, writer, files.leases));
+      return record;
+    } finally {
+      await writer.cancel();
+    }
+  };
   const previous = await openPrevious(store, repository, kind, facts);
-  const writer = await store.blobs.create();
   try {
-    let position = 0;
-    const sink = async (bytes: Uint8Array): Promise<void> => {
-      await writer.writeAt(position, bytes);
-      position += bytes.byteLength;
-    };
-    const { copied: _, ...written } = await writeMetadata(kind, list, { compression, previous, sink });
-    const record = { type: kind, extension: COMPRESSION[compression].extension, ...written };
-    files.add(metadataPath(record), await commit(store, writer, files.leases));
-    return record;
+    return await writeOnce(previous);
+  } catch (error) {
+    if (previous === undefined || !isAirlockError(error, 'blob.damaged')) throw error;
+    return await writeOnce(undefined);
   } finally {
-    await writer.cancel();
     await previous?.close();
   }
 }
@@ -355,8 +364,9 @@ async function sign(
     await files.store(`${VENDOR_KEY_PREFIX}${each.fingerprint}`, await armoredKey(each));
   }
   // There is a date in a signature: one that still holds stays, so that nothing changes where nothing changed.
-  const signed = (await catalog.lookup(repository, REPOMD_SIGNATURE))?.artifact.facts;
-  if (signed?.signed === digest && signed.key === key.fingerprint) return;
+  const known = (await catalog.lookup(repository, REPOMD_SIGNATURE))?.artifact;
+  const isStill = known?.facts.signed === digest && known.facts.key === key.fingerprint;
+  if (isStill && (await catalog.blob(known.digest)) !== undefined) return;
   const ready = await elsewhere?.(text, key);
   if (ready !== undefined) {
     files.put.push({ path: REPOMD_SIGNATURE, artifact: ready, replace: true });

@@ -1,10 +1,8 @@
 /**
  * Whether what packages require is there: in their repository, among those that come with them, or on the base system.
  */
-import { createInterface } from 'node:readline';
-import { Readable } from 'node:stream';
 import { limits } from '../../limits.ts';
-import type { BlobStore, ByteSource, Digest } from '../blobs/blob-store.ts';
+import type { BlobStore, Digest } from '../blobs/blob-store.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Provide } from '../catalog/packages.ts';
 import { isPrimaryFile } from '../formats/repodata/package-fragments.ts';
@@ -13,7 +11,7 @@ import type { Dependency } from '../formats/rpm/dependencies.ts';
 import { nevra, parseEvr, rangesOverlap, type VersionRange } from '../formats/rpm/evr.ts';
 import type { RpmFacts } from '../formats/rpm/facts.ts';
 import { SENSE } from '../formats/rpm/tags.ts';
-import { PLATFORM } from './platform.ts';
+import { linesOf, notAList, PLATFORM } from './platform.ts';
 import { recordMissing } from './record-again.ts';
 import { isSatisfied, parseRich, type Rich, type Term, termsOf } from './rich-dependency.ts';
 
@@ -127,9 +125,10 @@ async function addPlatform(blobs: BlobStore, catalog: Catalog, known: Capabiliti
   let isThere = false;
   for await (const { artifact } of catalog.entries(PLATFORM, published)) {
     isThere = true;
+    const { name } = artifact;
     const reader = await blobs.open(artifact.digest);
     try {
-      for await (const line of linesOf(reader)) {
+      for await (const line of linesOf(reader, (number) => notAList(name, number))) {
         const provide = parseProvide(line);
         if (provide !== undefined) known.add(provide);
       }
@@ -149,19 +148,6 @@ export function parseProvide(line: string): Provide | undefined {
   if (name === undefined) return undefined;
   const { flags } = rangeOfTerm({ name, operator: (sign ?? null) as Term['operator'], version: null });
   return { name, flags, evr: evr ?? null };
-}
-
-export function linesOf(source: ByteSource): AsyncIterable<string> {
-  async function* pieces(): AsyncGenerator<Buffer, void, undefined> {
-    for (let position = 0; position < source.size; ) {
-      const bytes = Buffer.alloc(Math.min(limits.packages.platformPiece, source.size - position));
-      const length = await source.readAt(bytes, position);
-      if (length === 0) return;
-      position += length;
-      yield bytes.subarray(0, length);
-    }
-  }
-  return createInterface({ input: Readable.from(pieces()), crlfDelay: Number.POSITIVE_INFINITY });
 }
 
 /**

@@ -6,7 +6,9 @@ import type { PackageEdit } from './prepare-change.ts';
  * What becomes of packages when images go: those that nothing else brought go too, and older revisions lose them.
  * @param images by digest
  */
-export function withoutImages(images: ReadonlySet<Digest>): NonNullable<PackageEdit['keep']> {
+export function withoutImages(
+  images: ReadonlySet<Digest>,
+): (entry: Pick<Entry, 'artifact'>) => ReturnType<NonNullable<PackageEdit['keep']>> {
   return ({ artifact }) => {
     const { origins = [] } = artifact;
     const left = origins.filter(({ within }) => within === null || !images.has(within.container));

@@ -13,7 +13,7 @@ import { parseRelease } from '../formats/releases/release.ts';
 import { matchVersion } from '../formats/releases/same-release.ts';
 import { type PackagesContext, type PreparedChange, prepareChange } from '../packages/prepare-change.ts';
 import { broughtBy, withoutImages } from '../packages/without-images.ts';
-import { abandon, type Leases } from '../staging.ts';
+import { abandon, endLeases, Leases } from '../staging.ts';
 
 /** What a spelling means, and so what would go. */
 export interface Deletion {
@@ -109,7 +109,7 @@ async function affectedPackages(catalog: Catalog, images: ReadonlySet<Digest>): 
  * @throws release.not-found if nothing of it is left
  */
 export async function deleteVersion(context: PackagesContext, deletion: Deletion): Promise<DeletedVersion> {
-  const leases: Leases = new Set();
+  const leases = new Leases();
   try {
     return await untilSettled(() => deleteOnce(context, deletion, leases));
   } catch (error) {
@@ -145,7 +145,7 @@ async function deleteOnce(
       revisions[repository] = await tx.publish(repository, { reason: edit.reason, withdraw });
     }
     for (const change of changes) revisions[change.repository] = await change.publish(tx);
-    for (const digest of leases) await tx.release(digest);
+    await endLeases(tx, leases);
     return gone;
   });
   if (removed.length === 0) {

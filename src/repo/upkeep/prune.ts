@@ -51,8 +51,9 @@ export async function prune(blobs: BlobStore, catalog: Catalog, options: PruneOp
   };
   await pass();
   if (!dryRun) {
-    for (const { digest } of await catalog.stranded(before)) {
-      for await (const each of relocateSlices(blobs, catalog, digest, options)) relocated.push(each);
+    const going = new Set((await catalog.stranded(before)).map(({ digest }) => digest));
+    for (const digest of going) {
+      for await (const each of relocateSlices(blobs, catalog, digest, going, options)) relocated.push(each);
     }
     await pass(); // images are free to go once nothing is a slice of them
   }

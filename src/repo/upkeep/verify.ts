@@ -4,16 +4,17 @@
  *
  * Other processes go on meanwhile: what is wrong is only acted on in a transaction that finds it still so.
  */
-import { isAirlockError, systemCode } from '../../errors.ts';
+import { AirlockError, isAirlockError, systemCode } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import type { BlobStat, BlobStore, Digest } from '../blobs/blob-store.ts';
 import { digestOf } from '../blobs/digest-of.ts';
-import type { BlobRecord, Catalog, Entry } from '../catalog/catalog.ts';
+import type { BlobRecord, Catalog, CatalogTransaction, Entry } from '../catalog/catalog.ts';
+import { untilSettled } from '../catalog/until-settled.ts';
+import { condemn, stampOf } from '../condemn.ts';
 import { quoteUnsafe } from '../formats/quote.ts';
-import { changePackages } from '../packages/change-packages.ts';
-import type { PackagesContext } from '../packages/prepare-change.ts';
+import { isVerbatim, type PackagesContext, prepareChange } from '../packages/prepare-change.ts';
 import { moveSlice } from '../packages/relocate.ts';
-import { heard, type StagingOptions, throwIfAborted } from '../staging.ts';
+import { abandon, endLeases, heard, Leases, type StagingOptions, throwIfAborted } from '../staging.ts';
 
 /** A blob that is wrong or gone, and what it takes down with it. */
 export interface Damage {
@@ -167,8 +168,11 @@ async function verifyBlob(
       await catalog.transaction((tx) => tx.confirmBlob(verdict.seen));
       return undefined;
     }
-    const outcome = await condemn(blobs, catalog, record.digest, verdict);
-    if (outcome !== 'changed') return outcome;
+    const { digest } = record;
+    const outcome = await condemn({ blobs, catalog }, digest, verdict.seen);
+    if (outcome === undefined) return undefined;
+    if (outcome === 'changed') continue;
+    return { digest, what: verdict.what, artifacts: (await catalog.entriesOf(digest)).map(nameOf), ...outcome };
   }
   return undefined;
 }
@@ -215,47 +219,6 @@ async function examine(blobs: BlobStore, record: BlobRecord, options: StagingOpt
   }
 }
 
-/**
- * Takes a blob out of sight, if it still is what was looked at.
- * @returns undefined if the catalog let go of it meanwhile; `changed` if others replaced the copy
- */
-async function condemn(
-  blobs: BlobStore,
-  catalog: Catalog,
-  digest: Digest,
-  { what, seen }: Wrong,
-): Promise<Damage | 'changed' | undefined> {
-  const outcome = await catalog.transaction(async (tx) => {
-    if ((await tx.blob(digest)) === undefined) return undefined;
-    if ((await stampOf(blobs, digest)) !== seen?.stamp) return 'changed';
-    const quarantined = seen === undefined ? null : await quarantine(blobs, digest);
-    await tx.forgetBlob(digest);
-    return { quarantined };
-  });
-  if (outcome === undefined || outcome === 'changed') return outcome;
-  return { digest, what, artifacts: (await catalog.entriesOf(digest)).map(nameOf), ...outcome };
-}
-
-/** A disk that cannot tell a stamp has none to tell. */
-async function stampOf(blobs: BlobStore, digest: Digest): Promise<string | undefined> {
-  try {
-    return (await blobs.stat(digest))?.stamp;
-  } catch (error) {
-    if (systemCode(error) === 'EIO') return undefined;
-    throw error;
-  }
-}
-
-/** On a failing disk the copy may have to stay where it is: it is forgotten all the same. */
-async function quarantine(blobs: BlobStore, digest: Digest): Promise<string | null> {
-  try {
-    return (await blobs.quarantine(digest)) ?? null;
-  } catch (error) {
-    if (systemCode(error) === undefined && !isAirlockError(error, 'space.insufficient')) throw error;
-    return null;
-  }
-}
-
 function causeOf(error: unknown): unknown {
   return error instanceof Error ? error.cause : undefined;
 }
@@ -278,7 +241,7 @@ async function findLost(catalog: Catalog, found: Findings, signal: AbortSignal):
 /** Publishes, of every repository concerned, a revision without the paths whose blobs are gone. */
 async function withdraw(
   context: PackagesContext,
-  { signal }: VerifyOptions,
+  { signal, progress }: VerifyOptions,
 ): Promise<Pick<VerifyReport, 'withdrawn' | 'revisions'>> {
   const { catalog } = context;
   const lost: Entry[] = [];
@@ -290,6 +253,10 @@ async function withdraw(
   const revisions: Record<string, number> = {};
   for (const [name, entries = []] of Object.entries(Object.groupBy(lost, ({ repository }) => repository))) {
     const isRpm = (await catalog.repository(name))?.kind === 'rpm';
+    if (isRpm && (await isVerbatim(catalog, name))) {
+      progress.note(leftAlone(name));
+      continue;
+    }
     const done = isRpm ? await repairPackages(context, name, entries) : await takeOut(catalog, name, entries);
     if (done === undefined) continue;
     revisions[name] = done.revision;
@@ -317,10 +284,49 @@ async function takeOut(catalog: Catalog, name: string, entries: readonly Entry[]
   });
 }
 
+function leftAlone(name: string): string {
+  return `${name} mirrors a vendor's repository with the vendor's own signed metadata, so nothing is taken out of it. "airlock upstream sync" brings what is missing.`;
+}
+
 /** Metadata that is lost is written again; it must not name packages that are. */
-async function repairPackages(context: PackagesContext, name: string, entries: readonly Entry[]): Promise<Repaired> {
-  const lost = new Set(entries.map(({ artifact }) => artifact.digest));
-  const keep = ({ artifact }: Entry) => (lost.has(artifact.digest) ? 'gone' : artifact);
-  const revision = await changePackages(context, { repository: name, reason: 'verify --repair', keep });
-  return { revision, paths: entries.filter(({ artifact }) => artifact.kind === 'rpm').map(({ path }) => path) };
+async function repairPackages(
+  context: PackagesContext,
+  repository: string,
+  entries: readonly Entry[],
+): Promise<Repaired> {
+  const { catalog } = context;
+  const leases = new Leases();
+  try {
+    return await untilSettled(async () => {
+      const lost = new Set<Digest>();
+      for (const { artifact } of entries) {
+        if ((await catalog.blob(artifact.digest)) === undefined) lost.add(artifact.digest);
+      }
+      const gone: Entry[] = [];
+      const keep = (entry: Entry) => {
+        if (!lost.has(entry.artifact.digest)) return entry.artifact;
+        gone.push(entry);
+        return 'gone';
+      };
+      const change = await prepareChange(context, { repository, reason: 'verify --repair', keep }, leases);
+      return await catalog.transaction(async (tx) => {
+        for (const { artifact } of gone) await requireLost(tx, repository, artifact.digest);
+        const revision = await change.publish(tx);
+        await endLeases(tx, leases);
+        return { revision, paths: gone.map(({ path }) => path) };
+      });
+    });
+  } catch (error) {
+    await abandon(context, leases);
+    throw error;
+  }
+}
+
+/** @throws revision.moved if it was imported again meanwhile, which need not make a revision */
+async function requireLost(tx: CatalogTransaction, repository: string, digest: Digest): Promise<void> {
+  if ((await tx.blob(digest)) === undefined) return;
+  throw new AirlockError(
+    'revision.moved',
+    `Files of ${repository} come in again and again. Run the same command again.`,
+  );
 }

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { freePort, listening } from '../../support/ports.ts';
+import { listening, lowPort } from '../../support/ports.ts';
 import type { Bench } from './bench.ts';
 import { ENV, ON_SERVER_CORE, stopLater } from './processes.ts';
 
@@ -17,7 +17,7 @@ export async function startNginx(
 ): Promise<string> {
   const dir = path.join(bench.dir, 'nginx');
   await mkdir(dir);
-  const port = await freePort();
+  const port = await lowPort();
   await writeFile(path.join(dir, 'nginx.conf'), configuration(dir, port, files));
   const [command, ...pinned] = ON_SERVER_CORE;
   const args = [...pinned, 'nginx', '-p', dir, '-c', path.join(dir, 'nginx.conf'), '-e', path.join(dir, 'error.log')];

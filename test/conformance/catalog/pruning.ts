@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 import { limits } from '../../../src/limits.ts';
 import type { Digest } from '../../../src/repo/blobs/blob-store.ts';
 import { LEASE_MS } from '../../../src/repo/catalog/catalog.ts';
@@ -113,6 +115,32 @@ function referenceChecks(check: Check): void {
     assert.deepEqual(await pruned(under), { told: [1], removed: [1] });
   });
 
+  check(
+    'content that is published nowhere any more is withdrawn from older revisions, and the log says so',
+    async (under) => {
+      const put = (n: number) => [{ path: 'x', artifact: testArtifact(n), replace: true }];
+      await under.publish('a', { put: put(1) });
+      await under.publish('a', { put: put(2) });
+      await under.publish('b', { put: put(1) });
+      await under.publish('c', { put: put(3) });
+      const digests = [testDigest(1), testDigest(3), testDigest(4)];
+      await under.catalog.transaction((tx) => tx.withdrawFormer(digests, 'faulty'));
+      const [newest] = await under.catalog.revisions('a');
+      assert.deepEqual([newest?.number, newest?.reason, newest?.put, newest?.removed], [3, 'faulty', 0, 0]);
+      assert.ok((await readFile(path.join(under.logDir, 'a', '00000003.jsonl'), 'utf8')).includes(testDigest(1)));
+      // What is published stays, and where there is nothing to do, nothing is done.
+      assert.equal((await under.catalog.lookup('b', 'x'))?.artifact.digest, testDigest(1));
+      assert.deepEqual(
+        [(await under.catalog.revisions('b')).length, (await under.catalog.revisions('c')).length],
+        [1, 1],
+      );
+      await under.publish('b', { put: put(2) });
+      await under.catalog.transaction((tx) => tx.withdrawFormer(digests, 'faulty'));
+      assert.equal((await under.catalog.revisions('a')).length, 3);
+      assert.deepEqual(await pruned(under), { told: [1], removed: [1] });
+    },
+  );
+
   check('more than a page is pruned', async (under) => {
     const kept = [3, 777, 2 * limits.catalog.page];
     const all = Array.from({ length: 2 * limits.catalog.page + 9 }, (_, n) => n + 1);
@@ -160,6 +188,20 @@ function leaseChecks(check: Check): void {
     await other.transaction((tx) => tx.release(testDigest(1)));
     assert.deepEqual(await pruned(under), { told: [1], removed: [1] });
     await other.transaction((tx) => tx.release(testDigest(99)));
+  });
+
+  check('jobs of one catalog hold leases of their own', async (under) => {
+    await record(under, 1, 2);
+    for (const job of ['a', 'b']) await under.catalog.leaseAll([testDigest(1), testDigest(2)], job);
+    await under.catalog.lease(testDigest(1));
+    await under.catalog.transaction((tx) => tx.release(testDigest(1), 'a'));
+    assert.deepEqual(await pruned(under), { told: [], removed: [] });
+    await under.catalog.transaction((tx) => tx.release(testDigest(1), 'b'));
+    assert.deepEqual(await pruned(under), { told: [1], removed: [1] });
+    await (await under.another()).transaction((tx) => tx.release(testDigest(2)));
+    assert.deepEqual(await pruned(under), { told: [], removed: [] });
+    await under.catalog.transaction((tx) => tx.release(testDigest(2)));
+    assert.deepEqual(await pruned(under), { told: [2], removed: [2] });
   });
 
   check('nobody gets a lease while bytes are being removed', async (under) => {

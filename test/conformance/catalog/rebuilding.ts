@@ -34,6 +34,7 @@ async function eventful(under: CatalogUnderTest): Promise<void> {
   await under.publish('images', { remove: ['z'], put: put(3, 'z') });
   await under.publish('images', { put: [...put(4, 'twice'), ...put(5, 'twice')] });
   await under.publish('other', { put: put(1, '6.3/x') });
+  await under.catalog.transaction((tx) => tx.withdrawFormer([testDigest(2)], 'faulty'));
   await assert.rejects(under.publish('other', { put: [{ path: '6.3/x', artifact: testArtifact(2) }] }));
 }
 
@@ -100,7 +101,7 @@ export function rebuildingChecks(check: Check): void {
     }
     assert.deepEqual(await catalog.check(), []);
     // It is a whole catalog: it goes on where the other one stopped.
-    assert.equal(await catalog.transaction((tx) => tx.publishAgain('images', 1)), 8);
+    assert.equal(await catalog.transaction((tx) => tx.publishAgain('images', 1)), 9);
   });
 
   check('what is held and not published comes back from the log', async (under) => {

@@ -106,7 +106,7 @@ class RepomdReader {
     else if (name === 'open-checksum') this.#draft.openChecksum = this.#checksum(text);
     else if (name === 'size') this.#draft.size = numberOf(text);
     else if (name === 'open-size') this.#draft.openSize = numberOf(text);
-    else if (name === 'timestamp') this.#draft.timestamp = Math.trunc(Number(text)) || 0;
+    else if (name === 'timestamp') this.#draft.timestamp = timeOf(text);
   }
 
   #checksum(text: string): Checksum {
@@ -123,6 +123,17 @@ class RepomdReader {
     this.#records.push({ ...this.#draft, type, href, checksum });
   }
 }
+
+/** Whole seconds. What is no number counts as no time; what no calendar has is refused. */
+function timeOf(text: string): number {
+  const seconds = Math.trunc(Number(text));
+  if (Number.isNaN(seconds)) return 0;
+  if (seconds >= 0 && seconds <= LAST_SECOND) return seconds;
+  throw invalid(`${quote(text)} is no time`);
+}
+
+/** The last one that a Date can tell. */
+const LAST_SECOND = 8.64e12;
 
 function numberOf(text: string): number {
   const value = Number(text);
