@@ -8,12 +8,14 @@ import type { Bench, Group, Row } from './support/bench.ts';
 import { GiB, type MadeFile, MiB, makeFile } from './support/content.ts';
 import { makePackages } from './support/many-packages.ts';
 import { run as runProgram } from './support/processes.ts';
-import { formatRatio } from './support/table.ts';
+import { spread } from './support/rounds.ts';
+import { formatRatio, formatSeconds } from './support/table.ts';
 import { memoryRow, peakOf, seconds, timed, timeRow, turns, type Way } from './support/ways.ts';
 
 const PACKAGES = 300;
 /** Of them, those that the second release has anew. */
 const REPLACED = 60;
+const ARTIFACTS = 100_000;
 const SITE = 'north';
 const MEMORY = 256 * MiB;
 const FIRST = '128T-6.2.5-5.r2.el7.OTP.v1.x86_64.iso';
@@ -24,13 +26,14 @@ export const bundles: Group = {
   about: `Deltas: two images of ${PACKAGES} packages of 1 MiB, of which the second has ${REPLACED} that the first has not; and the tree of an image, as a
 tar, for a site that has the image. Theirs is the size of \`zstd --patch-from\` given the pair; ours is all that the bundle takes on its medium.
 Full export and import: a file of 1 GiB, to a folder of the same disk, beside \`cp\` and \`sync\` of that file (export) and of the bundle (import).
-The export reads back what it wrote, past the system's cache, and compares it; the second row is without that (\`--no-readback\`).`,
-  needs: ['xorriso', 'zstd', 'tar'],
+The export reads back what it wrote, past the system's cache, and compares it; the second row is without that (\`--no-readback\`). Planning:
+\`airlock export --dry-run\` for a site that holds ${ARTIFACTS.toLocaleString('en')} files of 4 KiB and the first of those two images, when the second is new.`,
+  needs: ['xorriso', 'zstd', 'tar', 'eatmydata'],
   run,
 };
 
 async function run(bench: Bench): Promise<readonly Row[]> {
-  return [...(await measureDeltas(bench)), ...(await measureFull(bench))];
+  return [...(await measureDeltas(bench)), ...(await measureFull(bench)), await measurePlanning(bench)];
 }
 
 /** A station that signs bundles for a site. */
@@ -38,6 +41,8 @@ interface Pair {
   readonly station: string;
   /** @returns the data directory of a site that trusts the station and has nothing */
   newSite(name: string): Promise<string>;
+  /** Makes a data directory that of a site. */
+  introduce(data: string): Promise<void>;
 }
 
 async function makePair(bench: Bench, name: string): Promise<Pair> {
@@ -45,11 +50,15 @@ async function makePair(bench: Bench, name: string): Promise<Pair> {
   const root = path.join(bench.dir, `${name}-root.json`);
   await runAirlock(bench, ['--data', station, 'keys', 'init']);
   await runAirlock(bench, ['--data', station, 'keys', 'export-root', root]);
+  const introduce = async (data: string) => {
+    await runAirlock(bench, ['--data', data, 'trust', 'add', root, '--site', SITE]);
+  };
   return {
     station,
+    introduce,
     async newSite(site) {
       const data = path.join(bench.dir, site);
-      await runAirlock(bench, ['--data', data, 'trust', 'add', root, '--site', SITE]);
+      await introduce(data);
       return data;
     },
   };
@@ -67,9 +76,7 @@ async function measureDeltas(bench: Bench): Promise<Row[]> {
     await runAirlock(bench, ['--data', pair.station, 'export', '--site', SITE, '--to', to]);
     const size = await bytesBelow(to);
     await runAirlock(bench, ['--data', site, 'import', 'bundle', to]);
-    await runAirlock(bench, ['--data', site, 'receipt', 'write', '--to', to]);
-    const receipt = (await readdir(to)).find((entry) => /receipt/i.test(entry)) ?? '';
-    await runAirlock(bench, ['--data', pair.station, 'receipt', 'accept', path.join(to, receipt)]);
+    await carryReceipt(bench, site, pair.station);
     await rm(to, { recursive: true });
     return size;
   };
@@ -116,6 +123,16 @@ async function measureDeltas(bench: Bench): Promise<Row[]> {
       peer: '',
     },
   ];
+}
+
+/** The station learns what the site holds. */
+async function carryReceipt(bench: Bench, site: string, station: string): Promise<void> {
+  const folder = path.join(bench.dir, 'receipt');
+  await mkdir(folder);
+  await runAirlock(bench, ['--data', site, 'receipt', 'write', '--to', folder]);
+  const [receipt = ''] = await readdir(folder);
+  await runAirlock(bench, ['--data', station, 'receipt', 'accept', path.join(folder, receipt)]);
+  await rm(folder, { recursive: true });
 }
 
 /** @returns two images, and the tree of the second one */
@@ -187,8 +204,50 @@ async function measureFull(bench: Bench): Promise<Row[]> {
   ];
 }
 
+async function measurePlanning(bench: Bench): Promise<Row> {
+  bench.say(`making ${ARTIFACTS} artifacts`);
+  const pair = await makePair(bench, 'plan');
+  const site = path.join(bench.dir, 'plan-site');
+  const { images, tree } = await makeImages(bench);
+  const [first = '', second = ''] = images;
+  const program = path.join(import.meta.dirname, 'support', 'many-artifacts-child.ts');
+  await runProgram(bench, ['eatmydata', process.execPath, program, pair.station, String(ARTIFACTS)], LONG);
+  await importIso(bench, pair.station, first);
+  await runProgram(bench, ['cp', '-r', pair.station, site]);
+  await rm(path.join(site, 'keys'), { recursive: true });
+  await pair.introduce(site);
+  await carryReceipt(bench, site, pair.station);
+  await rm(site, { recursive: true });
+  await importIso(bench, pair.station, second);
+  const times: number[] = [];
+  for (let round = 0; round <= bench.rounds; round += 1) {
+    const words = ['--json', ...exportWords(pair.station, bench.dir), '--dry-run'];
+    let planned = '';
+    const time = await seconds(async () => {
+      planned = await runAirlock(bench, words);
+    });
+    const { bytes } = JSON.parse(planned) as { bytes: { deltas: number; whole: number } };
+    if (bytes.deltas === 0 || bytes.whole > MiB) throw new Error(`Wrong result. It was planned as ${planned}.`);
+    bench.say(`planning${round === 0 ? ', for the first time' : ''}: ${formatSeconds(time)}`);
+    times.push(time);
+  }
+  for (const used of [...images, tree, pair.station]) await rm(used, { recursive: true });
+  const [cold = Number.NaN, ...again] = times;
+  return {
+    what: `planning a delta among ${ARTIFACTS.toLocaleString('en')} artifacts`,
+    target: '≤ 10 s',
+    result: `${formatSeconds(cold)}, then ${formatSeconds(spread(again).median)}`,
+    isMet: cold <= 10,
+    airlock: '',
+    peer: '',
+  };
+}
+
+/** Making many artifacts takes a while. Milliseconds. */
+const LONG = 900_000;
+
 function exportWords(station: string, to: string): string[] {
-  return ['--data', station, 'export', '--site', SITE, '--full', '--to', to];
+  return ['--data', station, 'export', '--site', SITE, '--to', to];
 }
 
 function exportTo(bench: Bench, station: string, to: string, more: readonly string[] = []): Way {

@@ -2,9 +2,9 @@
 import type { Kysely } from 'kysely';
 import { isAirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
+import { artifactId } from './open-revision.ts';
 import { nextAfter, toArtifact, toRepository } from './rows.ts';
 import type { Database } from './schema.ts';
-import { artifactId } from './sql-transaction.ts';
 
 /**
  * Revision numbers that do not fit each other, for a person. Outside of a transaction, what others publish meanwhile
