@@ -37,8 +37,9 @@ export class Hashing {
 
   async close(): Promise<void> {
     clearTimeout(this.#idle);
-    await this.#thread?.stop();
-    this.#thread = undefined;
+    const thread = this.#thread;
+    this.#thread = undefined; // who comes meanwhile starts another one
+    await thread?.stop();
   }
 
   #ended(): void {

@@ -97,6 +97,18 @@ describe('the thread', () => {
       await hash.end();
     }));
 
+  test('that is being ended is not given to who comes next', () =>
+    withFile(async (file, hashing) => {
+      await file.writeAt(bytes, 0, () => undefined);
+      const first = hashing.start(file.fd);
+      await first.end();
+      const closing = hashing.close();
+      const next = hashing.start(file.fd);
+      await closing;
+      assert.equal(await next.digest(SIZE), digestOf(bytes).slice(7));
+      await next.end();
+    }));
+
   test('says where a file is shorter than what was written', () =>
     withFile(async (file, hashing) => {
       const hash = new PrefixHash(file, hashing);
