@@ -3,16 +3,7 @@ import type { Kysely } from 'kysely';
 import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import type { Entry } from './catalog.ts';
-import {
-  afterPath,
-  entryQuery,
-  FIRST_PATH,
-  inRevision,
-  nextPath,
-  type PathKey,
-  repositoryRow,
-  toEntry,
-} from './rows.ts';
+import { afterPath, entryQuery, inPathOrder, inRevision, repositoryRow, toEntry } from './rows.ts';
 import type { Database } from './schema.ts';
 
 /** @throws repository.not-found, revision.not-found, revision.incomplete if bytes of it are gone */
@@ -53,8 +44,8 @@ async function isRevision(db: Kysely<Database>, repository: string, number: numb
 
 /** Published paths that a revision did not have, in pages, while they are being removed. */
 export async function* pathsMissingIn(db: Kysely<Database>, repository: string, number: number): AsyncIterable<string> {
-  for (let after: PathKey | undefined = FIRST_PATH; after !== undefined; ) {
-    const rows = await db
+  const rows = inPathOrder((after) =>
+    db
       .selectFrom('entries')
       .select(['entries.folder', 'entries.name'])
       .where('entries.repository', '=', repository)
@@ -76,16 +67,15 @@ export async function* pathsMissingIn(db: Kysely<Database>, repository: string, 
       .orderBy('entries.folder')
       .orderBy('entries.name')
       .limit(limits.catalog.page)
-      .execute();
-    for (const row of rows) yield row.folder + row.name;
-    after = nextPath(after, rows.at(-1));
-  }
+      .execute(),
+  );
+  for await (const row of rows) yield row.folder + row.name;
 }
 
 /** Entries of a revision that are no longer live, in pages, while they are being put back. */
 export async function* entriesNotLive(db: Kysely<Database>, repository: string, number: number): AsyncIterable<Entry> {
-  for (let after: PathKey | undefined = FIRST_PATH; after !== undefined; ) {
-    const rows = await entryQuery(db)
+  const rows = inPathOrder((after) =>
+    entryQuery(db)
       .where('entries.repository', '=', repository)
       .where(afterPath(after))
       .where(inRevision(number))
@@ -106,8 +96,7 @@ export async function* entriesNotLive(db: Kysely<Database>, repository: string, 
       .orderBy('entries.folder')
       .orderBy('entries.name')
       .limit(limits.catalog.page)
-      .execute();
-    for (const row of rows) yield toEntry(row);
-    after = nextPath(after, rows.at(-1));
-  }
+      .execute(),
+  );
+  for await (const row of rows) yield toEntry(row);
 }

@@ -92,7 +92,7 @@ export interface PathKey {
 }
 
 /** Before every path. */
-export const FIRST_PATH: PathKey = { folder: '', name: '' };
+const FIRST_PATH: PathKey = { folder: '', name: '' };
 
 /** Entries after this path: one range of the index, where `or` would be two and a sort. */
 export function afterPath(after: PathKey): RawBuilder<SqlBool> {
@@ -161,8 +161,20 @@ export function nextAfter(after: string, last: string | undefined): string | und
   throw damaged('an index of it leads in circles');
 }
 
+/**
+ * What `page` finds, in path order, a page at a time: between pages the rows may change.
+ * @param page rows behind a path (`afterPath`), in order, at most limits.catalog.page; none: the end
+ */
+export async function* inPathOrder<Row extends PathKey>(page: (after: PathKey) => Promise<Row[]>): AsyncGenerator<Row> {
+  for (let after: PathKey | undefined = FIRST_PATH; after !== undefined; ) {
+    const rows = await page(after);
+    yield* rows;
+    after = nextPath(after, rows.at(-1));
+  }
+}
+
 /** As `nextAfter`, in path order. */
-export function nextPath(after: PathKey, last: PathKey | undefined): PathKey | undefined {
+function nextPath(after: PathKey, last: PathKey | undefined): PathKey | undefined {
   if (last === undefined || isBefore(after.folder, last.folder)) return last;
   if (after.folder === last.folder && isBefore(after.name, last.name)) return last;
   throw damaged('an index of it leads in circles');

@@ -44,12 +44,10 @@ import {
   afterPath,
   blobRecord,
   entryQuery,
-  FIRST_PATH,
   formerEntry,
+  inPathOrder,
   inRevision,
   nextAfter,
-  nextPath,
-  type PathKey,
   publishedArtifactQuery,
   publishedEntry,
   toArtifact,
@@ -205,18 +203,17 @@ export class SqlCatalog implements Catalog {
   }
 
   async *entries(repository: string, revision: number): AsyncIterable<Entry> {
-    for (let after: PathKey | undefined = FIRST_PATH; after !== undefined; ) {
-      const rows = await entryQuery(this.#db)
+    const rows = inPathOrder((after) =>
+      entryQuery(this.#db)
         .where('entries.repository', '=', repository)
         .where(afterPath(after))
         .where(inRevision(revision))
         .orderBy('entries.folder')
         .orderBy('entries.name')
         .limit(limits.catalog.page)
-        .execute();
-      for (const row of rows) yield toEntry(row);
-      after = nextPath(after, rows.at(-1));
-    }
+        .execute(),
+    );
+    for await (const row of rows) yield toEntry(row);
   }
 
   async releases(filter: ReleaseFilter = {}): Promise<Entry[]> {
@@ -268,8 +265,8 @@ export class SqlCatalog implements Catalog {
 
   async *lostEntries(): AsyncIterable<Entry> {
     for (const { name } of await this.repositories()) {
-      for (let after: PathKey | undefined = FIRST_PATH; after !== undefined; ) {
-        const rows = await entryQuery(this.#db)
+      const rows = inPathOrder((after) =>
+        entryQuery(this.#db)
           .leftJoin('blobs', 'blobs.digest', 'artifacts.digest')
           .select('blobs.digest as stored')
           .where('entries.repository', '=', name)
@@ -278,10 +275,9 @@ export class SqlCatalog implements Catalog {
           .orderBy('entries.folder')
           .orderBy('entries.name')
           .limit(limits.catalog.page)
-          .execute();
-        for (const row of rows) if (row.stored === null) yield toEntry(row);
-        after = nextPath(after, rows.at(-1));
-      }
+          .execute(),
+      );
+      for await (const row of rows) if (row.stored === null) yield toEntry(row);
     }
   }
 
