@@ -3,16 +3,17 @@
 import { CommanderError } from 'commander';
 import { hearSignals } from './commands/interruption.ts';
 import { printError, printErrorDocument, watchOutput } from './commands/output.ts';
-import { buildProgram } from './commands/program.ts';
+import { buildProgram, globalsFirst } from './commands/program.ts';
 import { AirlockError, EXIT } from './errors.ts';
 
 hearSignals();
 watchOutput();
 
-const program = await buildProgram(process.argv.slice(2));
+const args = globalsFirst(process.argv.slice(2));
+const program = await buildProgram(args);
 
 try {
-  await program.parseAsync();
+  await program.parseAsync(args, { from: 'user' });
 } catch (error) {
   process.exitCode = error instanceof CommanderError ? endOfParsing(error) : printError(error);
 }

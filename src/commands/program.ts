@@ -38,10 +38,32 @@ const GROUPS: readonly (readonly [words: readonly string[], load: Group])[] = [
 
 const PARENTS = { import: 'bring software into the repositories' };
 
+/** Options of the whole program that have a value. */
+const GLOBAL = ['--data', '--config'];
+
+/**
+ * The command line with what names data directory and configuration in front, wherever it stood: users write it last, too.
+ * Commander by itself would take the program's `--version` everywhere as well, which some commands have of their own.
+ * @param args without interpreter and script; what follows `--` stays as it is
+ */
+export function globalsFirst(args: readonly string[]): string[] {
+  const end = args.includes('--') ? args.indexOf('--') : args.length;
+  const globals: string[] = [];
+  const others: string[] = [];
+  for (let at = 0; at < end; at += 1) {
+    const arg = args[at] ?? '';
+    const length = GLOBAL.includes(arg) ? 2 : 1;
+    const isGlobal = at + length <= end && GLOBAL.some((name) => arg === name || arg.startsWith(`${name}=`));
+    (isGlobal ? globals : others).push(...args.slice(at, at + length));
+    at += length - 1;
+  }
+  return [...globals, ...others, ...args.slice(end)];
+}
+
 /**
  * The program with the commands that `args` may mean; with all of them where there are no words, for help, suggestions and
  * the reference in docs/commands.md.
- * @param args without interpreter and script
+ * @param args without interpreter and script, with global options first (`globalsFirst`)
  */
 export async function buildProgram(args: readonly string[]): Promise<Command> {
   const program = new Command('airlock')
@@ -67,7 +89,7 @@ export async function buildProgram(args: readonly string[]): Promise<Command> {
  */
 function chosenGroups(args: readonly string[]): Group[] {
   let at = 0;
-  while (args[at]?.startsWith('--')) at += args[at] === '--data' || args[at] === '--config' ? 2 : 1;
+  while (args[at]?.startsWith('--')) at += GLOBAL.includes(args[at] ?? '') ? 2 : 1;
   const [first = '', second = ''] = args.slice(at);
   const meant = (test: (word: string) => boolean) => GROUPS.filter(([words]) => words.some(test));
   const chosen = [

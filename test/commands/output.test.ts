@@ -70,6 +70,24 @@ describe('the data directory', () => {
     assert.match(stdout.replace(/\s+/g, ' '), /default: "\/[^"]*\/storage"/);
   });
 
+  test('may be named after the command, too, but not after "--"', async (t) => {
+    const dir = await tempDir(t);
+    for (const [name, words] of Object.entries({
+      a: ['--data', path.join(dir, 'a')],
+      b: [`--data=${path.join(dir, 'b')}`],
+    })) {
+      const { code, stderr } = await airlock(['repo', 'create', '--kind', 'file', 'tools', ...words]);
+      assert.equal(code, 0, stderr);
+      assert.ok(existsSync(path.join(dir, name, 'catalog.sqlite')));
+    }
+    for (const words of [['--', '--data'], ['--data']]) {
+      const { code, stderr } = await airlock(['repo', 'create', '--kind', 'file', ...words], {
+        env: { AIRLOCK_DATA: path.join(dir, 'c') },
+      });
+      assert.deepEqual([code, stderr.includes('--data')], [2, true], stderr);
+    }
+  });
+
   for (const below of ['', 'below']) {
     test(`cannot be ${below === '' ? 'a file' : 'below a file'}`, async (t) => {
       const file = path.join(await tempDir(t), 'file');

@@ -29,7 +29,7 @@ export async function commandReference(): Promise<string> {
     GENERATED,
     'How commands work in general: [README](../README.md#commands). What error codes mean: [errors](errors.md). Keys of the configuration file: [configuration](configuration.md).',
     '## Global options',
-    'They stand before the command: `airlock --data DIR --json repo list`. `--json` is also taken after it. The data directory can also be named by the variable `AIRLOCK_DATA`; without either it is `storage/` beside the program.',
+    'They stand before or after the command: `airlock --data DIR --json repo list`, `airlock repo list --json --data DIR`. The data directory can also be named by the variable `AIRLOCK_DATA`; without either it is `storage/` beside the program.',
     optionTable(program),
     '## Exit codes',
     table(
