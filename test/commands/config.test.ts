@@ -5,7 +5,7 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 import { airlock, airlockJson } from '../support/cli.ts';
 import { tempDir } from '../support/temp-dir.ts';
-import { assertRefused, configFile } from './config-scene.ts';
+import { assertNotRead, assertRefused, configFile } from './config-scene.ts';
 
 describe('what a configuration may say', () => {
   test('sections and keys with nothing behind them have their defaults', async (t) => {
@@ -141,7 +141,7 @@ describe('refused with its line', () => {
     test(what, async (t) => {
       const file = await configFile(t, text);
       if (what === 'no UTF-8') await writeFile(file, Buffer.from([0x6c, 0xff, 0xfe]));
-      assert.ok((await assertRefused(file, message)).length < 10_000);
+      assert.ok((await assertNotRead(file, message)).length < 10_000);
     });
   }
 

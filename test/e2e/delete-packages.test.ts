@@ -69,9 +69,7 @@ async function assertServed(conductor: Conductor, files: string[]) {
 
 test('a release goes with the packages that only it brought', TOOLS, async (t) => {
   const { vendor, base, second, older, newer } = packages();
-  const conductor = await newConductor(t, vendor.keyFile);
-  await conductor.importIso(older);
-  await conductor.importIso(newer);
+  const conductor = await newConductor(t, vendor.keyFile, [older, newer]);
   const told = await conductor.done(...DELETE, '6.2.5');
   assert.match(told.stdout, /1 packages of ssr-el7-x86_64; 1 that something else brought, too, stay/);
   assert.deepEqual((await names(conductor)).sort(), [path.basename(base), path.basename(second)].sort());
@@ -85,8 +83,7 @@ test('a release goes with the packages that only it brought', TOOLS, async (t) =
 
 test('what was deleted can be published again during the grace period', TOOLS, async (t) => {
   const { vendor, base, first, older } = packages();
-  const conductor = await newConductor(t, vendor.keyFile);
-  await conductor.importIso(older);
+  const conductor = await newConductor(t, vendor.keyFile, [older]);
   await conductor.done(...DELETE, '6.2.5');
   assert.deepEqual(await names(conductor), []);
   await assertServed(conductor, []);
@@ -97,8 +94,7 @@ test('what was deleted can be published again during the grace period', TOOLS, a
 
 test('packages that were also imported by themselves get files of their own', TOOLS, async (t) => {
   const { vendor, base, first, older } = packages();
-  const conductor = await newConductor(t, vendor.keyFile);
-  await conductor.importIso(older);
+  const conductor = await newConductor(t, vendor.keyFile, [older]);
   const before = await conductor.blobs();
   await conductor.importRpm([base]);
   const image = [...before.values()].reduce((most, size) => Math.max(most, size), 0);
@@ -124,8 +120,7 @@ test('packages that were also imported by themselves get files of their own', TO
 
 test('an image that rots takes its packages down, but for those that another one has', TOOLS, async (t) => {
   const { vendor, base, second, older, newer } = packages();
-  const conductor = await newConductor(t, vendor.keyFile);
-  await conductor.importIso(older);
+  const conductor = await newConductor(t, vendor.keyFile, [older]);
   const before = await conductor.blobs();
   await conductor.importIso(newer);
   const image = [...before].find(([, size]) => size > 300 * 1024)?.[0] ?? '';
@@ -146,8 +141,7 @@ test('an image that rots takes its packages down, but for those that another one
 
 test('metadata that is lost is written again', TOOLS, async (t) => {
   const { vendor, base, first, older } = packages();
-  const conductor = await newConductor(t, vendor.keyFile);
-  await conductor.importIso(older);
+  const conductor = await newConductor(t, vendor.keyFile, [older]);
   const { entries } = await conductor.show();
   const primary = entries.find((entry) => entry.path.includes('-primary.xml'));
   const file =
@@ -160,8 +154,7 @@ test('metadata that is lost is written again', TOOLS, async (t) => {
 
 test('a package in an image that was cut is not served', TOOLS, async (t) => {
   const { vendor, older } = packages();
-  const conductor = await newConductor(t, vendor.keyFile);
-  await conductor.importIso(older);
+  const conductor = await newConductor(t, vendor.keyFile, [older]);
   const image = [...(await conductor.blobs())].find(([, size]) => size > 300 * 1024)?.[0] ?? '';
   await truncate(image, 1000);
   const served = await conductor.serve();

@@ -93,8 +93,7 @@ async function router(
 
 test('installs, upgrades, downgrades, downloads, mirrors and asks', TOOLS, async (t) => {
   const { vendor, older, newer, packages } = media();
-  const conductor = await newConductor(t, vendor.keyFile);
-  await conductor.importIso(older);
+  const conductor = await newConductor(t, vendor.keyFile, [older]);
   const dnf = await router(t, await conductor.serve());
 
   await dnf.run('install', '128T');
@@ -141,8 +140,7 @@ async function sameBytes(folder: string, expected: readonly string[]): Promise<v
 
 test('groups, update notices and modules of an image reach the router', TOOLS, async (t) => {
   const { vendor, newer, older } = media();
-  const conductor = await newConductor(t, vendor.keyFile);
-  await conductor.importIso(older);
+  const conductor = await newConductor(t, vendor.keyFile, [older]);
   const served = await conductor.serve();
   const dnf = await router(t, served);
   await dnf.run('install', '128T', '--setopt=install_weak_deps=0');
@@ -183,9 +181,8 @@ async function tamperingProxy(
 
 test('what was exchanged on the way, or signed by others, is refused', TOOLS, async (t) => {
   const { vendor, older, newer } = media();
-  const [one, other] = [await newConductor(t, vendor.keyFile), await newConductor(t, vendor.keyFile)];
-  await one.importIso(older);
-  await other.importIso(newer);
+  const one = await newConductor(t, vendor.keyFile, [older]);
+  const other = await newConductor(t, vendor.keyFile, [newer]); // with a key of its own
   const [served, { base: otherBase }] = [await one.serve(), await other.serve()];
   const { url } = served.server;
   let attack: 'none' | 'package' | 'repomd' | 'signature' = 'none';
@@ -218,8 +215,7 @@ test('what was exchanged on the way, or signed by others, is refused', TOOLS, as
 
 test('clients that ask while revisions change see a whole one', TOOLS, async (t) => {
   const { vendor, older, newer } = media();
-  const conductor = await newConductor(t, vendor.keyFile);
-  await conductor.importIso(older);
+  const conductor = await newConductor(t, vendor.keyFile, [older]);
   const served = await conductor.serve();
   const dnf = await router(t, served);
   const added = vendor.build([1, 2, 3].map((version) => ({ name: 'plugin', version: `${version}`, arch: 'noarch' })));
@@ -259,8 +255,7 @@ test('clients that ask while revisions change see a whole one', TOOLS, async (t)
 
 test('a roll-back keeps metadata for clients that are about to ask for it', TOOLS, async (t) => {
   const { vendor, older, newer } = media();
-  const conductor = await newConductor(t, vendor.keyFile);
-  await conductor.importIso(older);
+  const conductor = await newConductor(t, vendor.keyFile, [older]);
   const served = await conductor.serve();
   const first = await namedFiles(served);
   await conductor.importIso(newer);

@@ -7,10 +7,11 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { testBytes, until } from '../repo/http/support.ts';
 import { accessLogOf, LOG_TO_FILE, type Logged } from '../support/access-log.ts';
-import { airlock, type RunningServer, startServer } from '../support/cli.ts';
+import { type RunningServer, startServer } from '../support/cli.ts';
 import { type Namespace, Network, needsNamespaces } from '../support/netns.ts';
 import { type Router, startRouter } from '../support/router.ts';
 import { tempDir } from '../support/temp-dir.ts';
+import { putFile } from '../support/with-app.ts';
 
 const MiB = 2 ** 20;
 const TOOLS = needsNamespaces('curl');
@@ -26,9 +27,7 @@ async function newConductor(t: TestContext, at: Namespace, address: string, imag
   const dir = await tempDir(t);
   const [data, file] = [path.join(dir, 'conductor'), path.join(dir, 'x.iso')];
   await writeFile(file, image);
-  const words = ['import', 'file', '--repository', 'files', '--path', '6.3/x.iso', file];
-  const { code, stderr } = await airlock(['--data', data, ...words]);
-  assert.equal(code, 0, stderr);
+  await putFile(data, 'files', '6.3/x.iso', file);
   await writeFile(path.join(data, 'airlock.yaml'), LOG_TO_FILE);
   return { data, start: () => startServer(t, data, { wrapper: at.wrapper, listen: `${address}:8480` }) };
 }

@@ -4,12 +4,12 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { type App, openApp } from '../../src/app.ts';
+import type { App } from '../../src/app.ts';
 import { describeReleases } from '../../src/repo/available.ts';
 import { importImage } from '../../src/repo/ingest/import-image.ts';
-import { silent } from '../../src/repo/progress.ts';
 import { examine } from '../../src/repo/upkeep/doctor.ts';
 import { verify } from '../../src/repo/upkeep/verify.ts';
+import { quietly, withApp } from '../support/with-app.ts';
 
 /** Everything that can be told of a data directory, but for times and random identifiers. */
 export interface State {
@@ -39,16 +39,6 @@ const KNOWN = [
   /^airlock\.yaml$/,
 ];
 
-/** Opens a data directory as any command does, and closes it after `work`. */
-export async function withApp<T>(dataDir: string, work: (app: App) => Promise<T>): Promise<T> {
-  const app = await openApp({ dataDir });
-  try {
-    return await work(app);
-  } finally {
-    await app.close();
-  }
-}
-
 /**
  * Opens a data directory and asserts that all in it is sound: nothing half done lies about, every blob is what its
  * name says, everything published is complete, and `verify` and `doctor` find nothing.
@@ -76,15 +66,28 @@ export async function soundState(dataDir: string): Promise<State> {
 
 /** Asserts that a data directory is sound and that its `images` hold exactly these paths, with these digests. */
 export async function assertImages(dataDir: string, ...paths: Readonly<Record<string, string>>[]): Promise<void> {
-  const { visible } = await soundState(dataDir);
+  areImages(await soundState(dataDir), paths);
+}
+
+/** As `assertImages`, and as `assertNothingLeft`. */
+export async function assertOnlyImages(dataDir: string, ...paths: Readonly<Record<string, string>>[]): Promise<void> {
+  const state = await soundState(dataDir);
+  areImages(state, paths);
+  hasNothingElse(state);
+}
+
+/** Asserts that nothing of an import lies in a data directory: no blob that no revision refers to, nothing partial. */
+export async function assertNothingLeft(dataDir: string): Promise<void> {
+  hasNothingElse(await soundState(dataDir));
+}
+
+function areImages({ visible }: State, paths: readonly Readonly<Record<string, string>>[]): void {
   const found = Object.entries(visible.entries).map(([at, { digest }]) => [at, digest]);
   const wanted = Object.entries(Object.assign({}, ...paths)).map(([at, digest]) => [`images/${at}`, digest]);
   assert.deepEqual(Object.fromEntries(found), Object.fromEntries(wanted));
 }
 
-/** Asserts that nothing of an import lies in a data directory: no blob that no revision refers to, nothing partial. */
-export async function assertNothingLeft(dataDir: string): Promise<void> {
-  const { visible, blobs } = await soundState(dataDir);
+function hasNothingElse({ visible, blobs }: State): void {
   assert.deepEqual(blobs, [...new Set(Object.values(visible.entries).map(({ digest }) => digest))].sort());
 }
 
@@ -97,11 +100,6 @@ export async function importAgain(dataDir: string, file: string): Promise<void> 
     });
     assert.equal(artifact.verification.status, 'signature');
   });
-}
-
-/** For work that nobody watches or stops. */
-export function quietly() {
-  return { signal: new AbortController().signal, progress: silent };
 }
 
 /** Regular files, relative to `dir`. */

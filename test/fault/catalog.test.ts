@@ -15,6 +15,7 @@ import { collected, failsWith, publishIn } from '../conformance/catalog/under-te
 import { startChild } from '../repo/catalog/child.ts';
 import { testArtifact, testDigest, testRelease } from '../support/artifacts.ts';
 import { needs, needsRoot } from '../support/needs.ts';
+import { straceFor } from '../support/strace.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
 const isDeep = process.env.AIRLOCK_DEEP === '1';
@@ -101,7 +102,7 @@ describe('a writer', () => {
       const dir = await tempDir(t);
       const trace = path.join(dir, 'trace');
       const inject = ['-e', `trace=${call}`, '-e', `inject=${call}:${injection}:when=${n}`];
-      const child = startChild(t, ['write', dir, 'one', '3'], ['strace', '-f', '-o', trace, ...inject]);
+      const child = startChild(t, ['write', dir, 'one', '3'], [...straceFor(injection), '-o', trace, ...inject]);
       const { lines, code, stderr } = await child.end();
       const isDisturbed = /INJECTED|killed by SIGKILL/.test(await readFile(trace, 'utf8'));
       assert.ok(isDisturbed || code === 0, stderr);
@@ -379,5 +380,16 @@ describe('a damaged database', () => {
     assert.equal(findings.length, 1);
     assert.match(findings[0] ?? '', /artifact [0-9a-f]{32} is not what was recorded/);
     assert.equal((await catalog.entriesOf(testDigest(7))).length, 1);
+  });
+
+  test('is found where a package would be listed in place of another', async (t) => {
+    const dir = await catalogFile(t);
+    const database = new DatabaseSync(path.join(dir, 'catalog.sqlite'));
+    database.exec(`update entries set list_key = 'router 1 1 noarch ${testDigest(7)}'`);
+    database.close();
+    const catalog = await openIn(dir);
+    t.after(() => catalog.close());
+    const [finding = ''] = await catalog.check();
+    assert.match(finding, /^an entry of artifact [0-9a-f]{32} is not listed where it belongs$/);
   });
 });

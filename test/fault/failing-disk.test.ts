@@ -5,6 +5,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { injecting, makeScene } from '../repo/upkeep/support.ts';
 import { needs } from '../support/needs.ts';
+import { STRACE } from '../support/strace.ts';
 
 test('a catalog that the disk does not give is no damaged one', needs('strace'), async (t) => {
   const { dir, data, runWith, run, add } = await makeScene(t);
@@ -38,7 +39,7 @@ test('any other file is named', needs('strace'), async (t) => {
 
   const file = path.join(dir, 'two');
   await writeFile(file, 'two');
-  const fsync = ['strace', '-f', '-qq', '-o', path.join(dir, 'trace'), '-e', 'trace=fsync', '-e'];
+  const fsync = [...STRACE, '-qq', '-o', path.join(dir, 'trace'), '-e', 'trace=fsync', '-e'];
   const command = ['import', 'file', '--repository', 'tools', '--path', 'two', file];
   const failed = await runWith({ wrapper: [...fsync, 'inject=fsync:error=EIO:when=1'] }, ...command);
   assert.equal(failed.code, 1, failed.stderr);

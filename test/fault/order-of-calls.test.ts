@@ -8,7 +8,8 @@ import { before, describe, test } from 'node:test';
 import { deleteVersion, findDeletion } from '../../src/repo/upkeep/delete-version.ts';
 import { withDirectory } from '../repo/blobs/support.ts';
 import { type Call, needsTracing, parseTrace, readTrace, runTraced } from '../support/strace.ts';
-import { importAgain, withApp } from './aftermath.ts';
+import { withApp } from '../support/with-app.ts';
+import { importAgain } from './aftermath.ts';
 import { makeStick, type Stick, trustingDirectory } from './stick.ts';
 
 const CALLS = 'fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,write,writev,pwrite64,pwritev';

@@ -1,10 +1,14 @@
 /** A conductor with RPM repositories: its data directory, its command line and its server. */
 import assert from 'node:assert/strict';
-import { readdir, stat } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
+import type { App } from '../../src/app.ts';
+import { addVendorKey } from '../../src/repo/formats/openpgp/vendor-keys.ts';
+import { verify } from '../../src/repo/upkeep/verify.ts';
 import { airlock, airlockJson, type CliResult, type RunningServer, startServer } from './cli.ts';
 import { tempDir } from './temp-dir.ts';
+import { quietly, withApp } from './with-app.ts';
 
 export const RPM_REPOSITORY = 'ssr-el7-x86_64';
 
@@ -33,6 +37,7 @@ export interface Conductor {
   json<T>(...args: string[]): Promise<T>;
   importIso(file: string, ...words: string[]): Promise<CliResult>;
   importRpm(files: readonly string[], ...flags: string[]): Promise<CliResult>;
+  /** What the RPM repository holds, as `repo show --json` tells it; read without a command. */
   show(): Promise<ShownRepository>;
   /** Runs a command that must fail with this exit code, and leave everything as it was. @returns what it says */
   refuses(exitCode: number, ...args: string[]): Promise<Refusal['error']>;
@@ -54,25 +59,72 @@ export interface Answer {
   readonly headers: Headers;
 }
 
-/** @param keyFile of a vendor to trust */
-export async function newConductor(t: TestContext, keyFile?: string): Promise<Conductor> {
+/**
+ * @param keyFile of a vendor to trust
+ * @param images were imported into it, in this order. Conductors with the same ones are copies, with one repository key.
+ */
+export async function newConductor(
+  t: TestContext,
+  keyFile?: string,
+  images: readonly string[] = [],
+): Promise<Conductor> {
   const data = path.join(await tempDir(t), 'data');
-  const run = (...args: string[]) => airlock(['--data', data, ...args]);
-  const done = async (...args: string[]) => {
-    const result = await run(...args);
-    assert.equal(result.code, 0, `${args.join(' ')}: ${result.stdout}${result.stderr}`);
-    return result;
-  };
+  if (keyFile !== undefined) await copyPrototype(keyFile, images, data);
+  return conductorAt(t, data);
+}
+
+/** Data directories to be copied, by their key file and what was imported into them. They go with the key's folder. */
+const prototypes = new Map<string, Promise<string>>();
+
+async function copyPrototype(keyFile: string, images: readonly string[], data: string): Promise<void> {
+  await cp(await prototype(keyFile, images), data, { recursive: true });
+  if (images.length === 0) return;
+  // A copy is not what was hashed when it was stored, and is not built upon before it was read.
+  const { damage } = await withApp(data, async (app) => verify(await app.ingest(), { ...quietly(), now: Date.now }));
+  assert.deepEqual(damage, []);
+}
+
+function prototype(keyFile: string, images: readonly string[]): Promise<string> {
+  const name = [keyFile, ...images].join('\n');
+  const made = prototypes.get(name) ?? makePrototype(keyFile, images);
+  prototypes.set(name, made);
+  return made;
+}
+
+async function makePrototype(keyFile: string, images: readonly string[]): Promise<string> {
+  const data = path.join(await mkdtemp(path.join(path.dirname(keyFile), 'conductor-')), 'data');
+  const last = images.at(-1);
+  if (last === undefined) {
+    await mkdir(data);
+    await addVendorKey(data, await readFile(keyFile));
+  } else {
+    await copyPrototype(keyFile, images.slice(0, -1), data);
+    await doneIn(data, ...importIsoWords(last));
+  }
+  return data;
+}
+
+async function doneIn(data: string, ...args: string[]): Promise<CliResult> {
+  const result = await airlock(['--data', data, ...args]);
+  assert.equal(result.code, 0, `${args.join(' ')}: ${result.stdout}${result.stderr}`);
+  return result;
+}
+
+function importIsoWords(file: string, ...words: string[]): string[] {
+  return ['import', 'iso', ...words, 'force', 'filepath', file];
+}
+
+function conductorAt(t: TestContext, data: string): Conductor {
+  const done = (...args: string[]) => doneIn(data, ...args);
   const json = async <T>(...args: string[]) => JSON.parse((await done('--json', ...args)).stdout) as T;
-  if (keyFile !== undefined) await done('trust', 'vendor-key', 'add', keyFile);
   return {
     data,
-    run,
+    run: (...args) => airlock(['--data', data, ...args]),
     done,
     json,
-    importIso: (file, ...words) => done('import', 'iso', ...words, 'force', 'filepath', file),
+    importIso: (file, ...words) => done(...importIsoWords(file, ...words)),
     importRpm: (files, ...flags) => done(...importRpmWords(files, ...flags)),
-    show: () => json<ShownRepository>('repo', 'show', RPM_REPOSITORY),
+    show: () => withApp(data, (app) => shown(app, RPM_REPOSITORY)),
     async refuses(exitCode, ...args) {
       const before = await contentOf(data);
       const { code, json: said, stderr } = await airlockJson<Refusal>(['--data', data, ...args]);
@@ -86,6 +138,16 @@ export async function newConductor(t: TestContext, keyFile?: string): Promise<Co
     },
     serve: () => serve(t, data),
   };
+}
+
+async function shown({ catalog }: App, name: string): Promise<ShownRepository> {
+  const { published } = (await catalog.repository(name)) ?? assert.fail(`there is no repository ${name}`);
+  const entries = [];
+  for await (const { path: at, artifact } of catalog.entries(name, published)) {
+    const { kind, size, digest, verification } = artifact;
+    entries.push({ path: at, kind, size, digest, verification });
+  }
+  return { published, entries };
 }
 
 /** `import rpm` for the repository of the tests. */
@@ -112,14 +174,14 @@ export async function namedFiles({ get }: Pick<Served, 'get'>): Promise<string[]
   return named;
 }
 
-/** Everything that an import may leave behind, but for the database. */
+/** Everything that an import may leave behind, and of the database what is published. */
 async function contentOf(data: string): Promise<unknown> {
+  const repositories = await withApp(data, ({ catalog }) => catalog.repositories());
   const [blobs, partial, revisions] = await Promise.all(
     ['blobs', 'partial', 'revisions'].map(async (name) => [...(await filesBelow(path.join(data, name)))]),
   );
   const files = [...(blobs ?? []), ...(partial ?? []), ...(revisions ?? [])].filter(([name]) => !/lock$/.test(name));
-  const { stdout } = await airlock(['--data', data, '--json', 'repo', 'list']);
-  return { files: files.sort(), repositories: JSON.parse(stdout) };
+  return { files: files.sort(), repositories };
 }
 
 async function filesBelow(dir: string): Promise<Map<string, number>> {

@@ -68,6 +68,17 @@ function call(place: Pick<Call, 'thread' | 'began' | 'ended'>, name: string, arg
   return { ...place, name, args, paths, result };
 }
 
+/**
+ * strace to stand before a program, for more options to follow: on all its threads, and only the calls that are asked for
+ * stop them. Else strace would take longer than the program. Not for `signal=…`, which is not sent then.
+ */
+export const STRACE: readonly string[] = ['strace', '-f', '--seccomp-bpf'];
+
+/** As `STRACE`. @param fault to inject: `error=…` or `signal=…` */
+export function straceFor(fault: string): readonly string[] {
+  return fault.includes('signal=') ? ['strace', '-f'] : STRACE;
+}
+
 /** Options for tests that use `startTraced` or `runTraced`. */
 export function needsTracing(): { skip?: string } {
   const options = needs('strace');

@@ -4,8 +4,10 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { promisify } from 'node:util';
+import { DEFAULT_DAYS, initAuthority } from '../../src/repo/http/tls-authority.ts';
 import { airlock, type RunningServer, startServer } from './cli.ts';
 import { tempDir } from './temp-dir.ts';
+import { putFile } from './with-app.ts';
 
 const exec = promisify(execFile);
 
@@ -29,12 +31,12 @@ export async function startTlsSite(
 ): Promise<TlsSite> {
   const data = path.join(await tempDir(t), 'data');
   await mkdir(data);
-  await done(data, 'tls', 'init', '--name', 'localhost', '--name', '127.0.0.1');
+  await initAuthority(data, { days: DEFAULT_DAYS, now: new Date(), names: ['localhost', '127.0.0.1'] });
   await writeFile(path.join(data, 'airlock.yaml'), `tls: { ${OWN_TLS}${tls} }\nlog: { file: server.log }\n${more}`);
   for (const [name, bytes] of Object.entries(files)) {
     const file = path.join(data, 'to-import');
     await writeFile(file, bytes);
-    await done(data, 'import', 'file', '--repository', 'images', '--path', name, file);
+    await putFile(data, 'images', name, file);
   }
   const server = await startServer(t, data);
   return { ...server, data, ca: path.join(data, 'keys/tls/ca.pem') };

@@ -116,10 +116,11 @@ export function recordingLogger(lines: LogLine[]): Logger {
 /** Bytes that look random and are the same each time. */
 export function testBytes(length: number, seed = 1): Buffer {
   const bytes = Buffer.alloc(length);
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, Math.floor(length / 4));
   let state = seed >>> 0 || 1;
-  for (let at = 0; at + 4 <= length; at += 4) {
+  for (let at = 0; at < words.length; at += 1) {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    bytes.writeUInt32LE(state, at);
+    words[at] = state;
   }
   return bytes;
 }

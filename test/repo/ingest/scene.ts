@@ -1,11 +1,15 @@
 /** A stick, a data directory, and the command line for both. */
+import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
+import { addVendorKey } from '../../../src/repo/formats/openpgp/vendor-keys.ts';
+import { collected } from '../../conformance/catalog/under-test.ts';
 import { IMAGE_ISO, imageIso, makeSigner, type VendorSigner } from '../../media/vendor-site.ts';
 import { airlock, airlockJson, type CliResult } from '../../support/cli.ts';
 import { tempDir } from '../../support/temp-dir.ts';
+import { withApp } from '../../support/with-app.ts';
 
 export interface Report {
   readonly imported: readonly {
@@ -64,14 +68,14 @@ export async function scene(t: TestContext): Promise<Scene> {
     json,
     at: (...names) => path.join(stick, ...names),
     async trust() {
-      const key = path.join(dir, 'vendor.asc');
-      await writeFile(key, signer.publicKey);
-      await run('trust', 'vendor-key', 'add', key);
+      await addVendorKey(data, Buffer.from(signer.publicKey));
     },
-    async published(repository) {
-      const { entries } = (await json<Entries>('repo', 'show', repository)).json;
-      return Object.fromEntries(entries.map((entry) => [entry.path, entry.digest]));
-    },
+    published: (repository) =>
+      withApp(data, async ({ catalog }) => {
+        const { published } = (await catalog.repository(repository)) ?? assert.fail(`there is no ${repository}`);
+        const entries = await collected(catalog.entries(repository, published));
+        return Object.fromEntries(entries.map((entry) => [entry.path, entry.artifact.digest]));
+      }),
   };
 }
 

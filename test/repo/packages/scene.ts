@@ -58,7 +58,14 @@ export class PackageScene {
 
   context(parts: Partial<PackagesContext> = {}): PackagesContext {
     const { catalog, blobs, data } = this;
-    return { catalog, blobs, keys: [], repositoryKey: () => openRepositoryKey(data), ...parts };
+    return {
+      catalog,
+      blobs,
+      keys: [],
+      repositoryKey: () => openRepositoryKey(data),
+      revoked: async () => new Map(),
+      ...parts,
+    };
   }
 
   /** Writes a package. @returns its path */

@@ -4,7 +4,9 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { airlock, airlockJson, type CliOptions, type CliResult } from '../../support/cli.ts';
+import { straceFor } from '../../support/strace.ts';
 import { tempDir } from '../../support/temp-dir.ts';
+import { putFile } from '../../support/with-app.ts';
 
 export interface Scene {
   readonly dir: string;
@@ -13,7 +15,7 @@ export interface Scene {
   json<T>(...args: string[]): Promise<CliResult & { json: T }>;
   /** As `run`, with more options. */
   runWith(options: CliOptions, ...args: string[]): Promise<CliResult>;
-  /** Imports text under this path of the repository `tools`. @returns the file of its blob */
+  /** Imports text under this path of the repository `tools`, without a command. @returns the file of its blob */
   add(at: string, text: string): Promise<string>;
 }
 
@@ -21,7 +23,7 @@ export interface Scene {
 export async function makeScene(t: TestContext, data?: string): Promise<Scene> {
   const dir = await tempDir(t);
   const place = data ?? path.join(dir, 'data');
-  const scene: Scene = {
+  return {
     dir,
     data: place,
     run: (...args) => airlock(['--data', place, ...args]),
@@ -31,12 +33,10 @@ export async function makeScene(t: TestContext, data?: string): Promise<Scene> {
       const file = path.join(dir, 'from', at);
       await mkdir(path.dirname(file), { recursive: true });
       await writeFile(file, text);
-      const { code, stderr } = await scene.run('import', 'file', '--repository', 'tools', '--path', at, file);
-      if (code !== 0) throw new Error(stderr);
+      await putFile(place, 'tools', at, file);
       return blobFile(place, text);
     },
   };
-  return scene;
 }
 
 /** Where the blob with this content lies. */
@@ -56,5 +56,5 @@ export async function rot(blob: string): Promise<void> {
 /** What strace is asked to run a command with, to do something to calls on one file. */
 export function injecting(dir: string, file: string, call: string, fault: string): readonly string[] {
   const log = path.join(dir, 'trace');
-  return ['strace', '-f', '-qq', '-o', log, '-P', file, '-e', `trace=${call}`, '-e', `inject=${call}:${fault}`];
+  return [...straceFor(fault), '-qq', '-o', log, '-P', file, '-e', `trace=${call}`, '-e', `inject=${call}:${fault}`];
 }
