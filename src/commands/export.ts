@@ -126,11 +126,11 @@ function describePlan({ site, base, repositories, volumes, parity, bytes, media,
     bytes.made === 0
       ? ''
       : ` and ${formatBytes(bytes.deltas)} of deltas, from which it makes ${formatBytes(bytes.made)}`;
-  const room = free === null ? '' : ` (${formatBytes(free)} are free)`;
+  const room = free === null ? '' : ` (${formatBytes(free)} are)`;
   return [
     `For ${site}: ${files === '' ? 'nothing is published' : files}; ${held}.`,
     `${formatBytes(bytes.whole)} to carry${deltas}; ${formatBytes(bytes.held)} are there already, ${formatBytes(bytes.slices)} lie in images.`,
-    `${volumes.length} volumes on ${media} ${media === 1 ? 'medium' : 'media'}, ${formatBytes(bytes.medium)} in all${room}; the site needs ${formatBytes(bytes.site)} free.`,
+    `${volumes.length} volumes on ${media} ${media === 1 ? 'medium' : 'media'}, ${formatBytes(bytes.medium)} in all; ${formatBytes(bytes.room)} must be free there${room}. The site needs ${formatBytes(bytes.site)} free.`,
     ...(parity === null ? [] : [describeParity(parity, volumes.length)]),
   ];
 }

@@ -1,5 +1,6 @@
 /** Media that are full, and processes that are killed, on both sides of the gap. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
@@ -9,6 +10,7 @@ import { isAirlockError } from '../../src/errors.ts';
 import { parseMedium } from '../../src/sync/bundle/medium-size.ts';
 import { airlock, ended, startCli } from '../support/cli.ts';
 import { needsRoot } from '../support/needs.ts';
+import { needsTracing, readTrace, runTraced, startTraced } from '../support/strace.ts';
 import { makeTinyDisk } from '../support/tiny-disk.ts';
 import { bundleIn, coded, openPlace, scene } from '../sync/scene.ts';
 
@@ -89,4 +91,46 @@ async function killed(args: readonly string[], after: number): Promise<void> {
   await Promise.race([sleep(after), result]);
   child.kill('SIGKILL');
   await result;
+}
+
+test(
+  'a stick that is pulled just before its folder is made leaves nothing under its path',
+  needsPulling(),
+  async (t) => {
+    const { station, dir } = await scene(t);
+    const log = path.join(dir, 'trace');
+    const looking = (to: string) => ['-P', to, '-e', 'trace=statx,mkdir'];
+    const words = (to: string) => ['--data', station.dir, 'export', '--site', 'north', '--to', to];
+
+    const whole = makeTinyDisk(t, 16);
+    const folder = path.join(whole.dir, 'airlock-north-000001');
+    const { code, stderr } = await runTraced(words(whole.dir), log, [...looking(whole.dir), '-P', folder], 'pool');
+    assert.equal(code, 0, stderr);
+    const calls = await readTrace(log);
+    const made = calls.findIndex(({ name, paths }) => name === 'mkdir' && paths.includes(folder));
+    const looks = calls
+      .slice(0, made)
+      .filter(({ name, paths }) => name === 'statx' && paths.includes(whole.dir)).length;
+    assert.ok(looks > 0);
+
+    const stick = makeTinyDisk(t, 16);
+    const inject = ['-e', `inject=statx:signal=SIGSTOP:when=${looks}`];
+    const { child, result, stopped } = await startTraced(
+      words(stick.dir),
+      log,
+      [...looking(stick.dir), ...inject],
+      'pool',
+    );
+    await stopped();
+    execFileSync('umount', ['-l', stick.dir]);
+    child.kill('SIGCONT');
+    const pulled = await result;
+    assert.equal(pulled.code, 5, pulled.stderr);
+    assert.deepEqual(await readdir(stick.dir), []);
+  },
+);
+
+function needsPulling(): { skip?: string } {
+  const root = needsRoot('mount');
+  return root.skip === undefined ? needsTracing() : root;
 }

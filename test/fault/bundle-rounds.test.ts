@@ -62,6 +62,16 @@ class FatStick {
     await this.plugIn();
   }
 
+  /**
+   * While it is away: takes away what a command that began too late wrote to the folder under its path, which to it was a
+   * folder as any other. @returns whether there was something
+   */
+  clearUnderneath(): boolean {
+    const isUsed = readdirSync(this.dir).length > 0;
+    this.empty();
+    return isUsed;
+  }
+
   empty(): void {
     for (const name of readdirSync(this.dir)) rmSync(path.join(this.dir, name), { recursive: true });
   }
@@ -121,6 +131,11 @@ async function begun({ hasBegun }: Side, child: ChildProcess): Promise<void> {
   while (!hasBegun() && child.exitCode === null && child.signalCode === null) await sleep(2);
 }
 
+interface Disturbed extends CliResult {
+  /** It never saw the stick, and wrote elsewhere. */
+  readonly isAstray: boolean;
+}
+
 /** Most faults come while it works, some before. */
 async function disturbed(
   side: Side,
@@ -128,10 +143,11 @@ async function disturbed(
   fault: Fault,
   stick: FatStick,
   random: () => number,
-): Promise<CliResult> {
+): Promise<Disturbed> {
   const child = startCli(side.args);
   const result = ended(child);
-  if (random() < 0.1) {
+  const isEarly = random() < 0.1;
+  if (isEarly) {
     await Promise.race([result, sleep(random() * pace.begin)]);
   } else {
     const after = random() * pace.work;
@@ -143,8 +159,10 @@ async function disturbed(
   else child.kill('SIGKILL');
   const outcome = await result;
   pace.work *= outcome.code === 0 ? 0.8 : 1.1; // machines are now slow, now fast: most faults shall come in time
+  const isAstray = fault === 'unmounted' && stick.clearUnderneath();
+  assert.ok(isEarly || !isAstray, 'something was written under the path of a stick that was pulled');
   if (fault !== 'killed') await stick.putBack();
-  return outcome;
+  return { ...outcome, isAstray };
 }
 
 /** Killed, all done before it was, or told in words that it can be gone on with. */
@@ -155,8 +173,12 @@ function assertOrderly({ code, signal, stderr }: CliResult, fault: Fault): strin
 }
 
 /** @param last the newest bundle before: where the new one was not even begun, resuming writes that one again */
-async function goOn(station: Place, stick: FatStick, last: number): Promise<{ sequence: number; how: string }> {
-  const { sequence } = await station.resume(stick.dir);
+async function goOn(
+  station: Place,
+  stick: FatStick,
+  { last, isAstray }: { last: number; isAstray: boolean },
+): Promise<{ sequence: number; how: string }> {
+  const sequence = isAstray ? last : (await station.resume(stick.dir)).sequence;
   if (sequence > last) return { sequence, how: 'resumed' };
   const anew = await station.export(stick.dir, { medium: parseMedium('2MiB') });
   return { sequence: anew.sequence, how: 'begun anew' };
@@ -227,11 +249,12 @@ test(`${ROUNDS} rounds of faults on a FAT stick lose nothing`, needsStick('fat32
     const first = random() < 0.5 ? 'killed' : 'unmounted';
     const second = (['killed', 'unmounted', 'cut'] as const)[Math.floor(random() * 3)] ?? 'killed';
 
-    const sent = assertOrderly(await disturbed(exporting, pace.out, first, stick, random), first);
+    const out = await disturbed(exporting, pace.out, first, stick, random);
+    const sent = assertOrderly(out, first);
     // What was finished in time is left for the import that is disturbed.
     const early = sent === 'exit 0' ? 'not tried' : await tryImport(site, stick);
     assert.deepEqual(await site.published(), early === 'imported' ? after : before);
-    const { sequence, how } = await goOn(station, stick, last);
+    const { sequence, how } = await goOn(station, stick, { last, isAstray: out.isAstray });
     last = sequence;
     said.push(`export ${first} (${sent}), import then ${early}, ${how};`);
 

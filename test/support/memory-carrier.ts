@@ -83,6 +83,7 @@ function writerOf(
   place.set(partial, bytes);
   return {
     offset,
+    held: offset,
     readAt: kept.readAt,
     async write(more) {
       bytes = new Uint8Array(Buffer.concat([bytes, more]));

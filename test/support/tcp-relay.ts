@@ -6,6 +6,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export interface RelayOptions {
   /** The connection is cut once so many bytes went to the server, or came from it. */
   readonly cutAfter?: number;
+  /** As `cutAfter`, of bytes in one direction only: to the server, from it. */
+  readonly cutAfterSent?: number;
+  readonly cutAfterReceived?: number;
   /** In each direction. */
   readonly bytesPerSecond?: number;
   /** Nothing goes on any more once so many bytes went to the server, or came from it; the connection stays. */
@@ -16,13 +19,17 @@ export interface Relay {
   readonly port: number;
   /** Bytes that went in both directions. */
   passed(): number;
+  /** Those of them that went to the server. */
+  sent(): number;
   stop(): void;
 }
 
 /** A bad line to a port of this machine. The caller stops it. */
 export async function startRelay(port: number, options: RelayOptions = {}): Promise<Relay> {
   const sockets = new Set<Socket>();
+  const { cutAfterSent = options.cutAfter, cutAfterReceived = options.cutAfter, ...both } = options;
   let passed = 0;
+  let sent = 0;
   const server = createServer((near) => {
     const far = connect(port, '127.0.0.1');
     for (const each of [near, far]) {
@@ -37,8 +44,15 @@ export async function startRelay(port: number, options: RelayOptions = {}): Prom
       near.resetAndDestroy();
       far.resetAndDestroy();
     };
-    near.pipe(line(options, cut, (bytes) => (passed += bytes))).pipe(far);
-    far.pipe(line(options, cut, (bytes) => (passed += bytes))).pipe(near);
+    const onBytes = (bytes: number) => {
+      passed += bytes;
+    };
+    const onSent = (bytes: number) => {
+      sent += bytes;
+      onBytes(bytes);
+    };
+    near.pipe(line({ ...both, cutAfter: cutAfterSent }, cut, onSent)).pipe(far);
+    far.pipe(line({ ...both, cutAfter: cutAfterReceived }, cut, onBytes)).pipe(near);
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();
@@ -46,6 +60,7 @@ export async function startRelay(port: number, options: RelayOptions = {}): Prom
   return {
     port: address.port,
     passed: () => passed,
+    sent: () => sent,
     stop() {
       server.close();
       for (const socket of sockets) socket.destroy();
@@ -53,8 +68,12 @@ export async function startRelay(port: number, options: RelayOptions = {}): Prom
   };
 }
 
+interface Line extends Pick<RelayOptions, 'bytesPerSecond' | 'stallAfter'> {
+  readonly cutAfter: number | undefined;
+}
+
 function line(
-  { cutAfter = Infinity, stallAfter = Infinity, bytesPerSecond }: RelayOptions,
+  { cutAfter = Infinity, stallAfter = Infinity, bytesPerSecond }: Line,
   cut: () => void,
   onBytes: (bytes: number) => void,
 ): Transform {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { chmod, cp, mkdir, readdir, readFile, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, readdir, readFile, rename, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import { AirlockError } from '../../src/errors.ts';
@@ -28,6 +28,15 @@ async function verdict({ trust, app }: Place, dirs: readonly string[]): Promise<
   return volumes[0]?.status;
 }
 
+async function bytesBelow(folder: string): Promise<number> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile());
+  const sizes = await Promise.all(
+    files.map(async ({ parentPath, name }) => (await stat(path.join(parentPath, name))).size),
+  );
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
 /** A place of which this user may not look into one folder, or, for `''`, not into the place itself. */
 function closedTo(name: string, carrier: Carrier): Carrier {
   const closed = (of: Carrier): Carrier => ({
@@ -49,6 +58,9 @@ test('bundle: what is published reaches the site, and comes again only if no rec
   await station.put('tools', 'deep/b.bin', randomBytes(3 * MIB));
   const sent = await station.export(stick);
   assert.equal(sent.bytes.held, 0);
+  const { medium, room } = sent.bytes;
+  const onStick = await bytesBelow(stick);
+  assert.ok(Math.abs(medium - onStick) < 50_000 && room >= onStick, `${medium} planned, ${onStick} written`);
   const report = await site.import(stick);
   assert.equal(report.outcome, 'imported');
   assert.deepEqual(await site.published(), await station.published());

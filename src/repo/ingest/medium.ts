@@ -29,7 +29,10 @@ export interface MediumOptions {
 }
 
 /** What reading gives when the medium goes away, or its sectors do. */
-const GONE = new Set(['EIO', 'ENXIO', 'ENODEV', 'ENOMEDIUM', 'ESTALE', 'ENOTCONN', 'EREMOTEIO', 'ETIMEDOUT']);
+const GONE = new Set([
+  ...['EIO', 'ENXIO', 'ENODEV', 'ENOMEDIUM', 'ESTALE', 'EREMOTEIO', 'ETIMEDOUT'],
+  ...['ENOTCONN', 'ECONNABORTED'], // of a driver in user space that ended
+]);
 
 /** True for what the system says when a medium went away, or has bad sectors. */
 export function isGone(error: unknown): boolean {

@@ -38,8 +38,13 @@ export interface ExportPlan {
     /** Of blobs that the site has, and of slices of others. */
     readonly held: number;
     readonly slices: number;
-    /** All files of the bundle together: what has to be free on the media. */
+    /**
+     * What is written, on all media together: volumes and parity, and on each medium manifest (at most) and program.
+     * Signed metadata and README are some KiB more.
+     */
     readonly medium: number;
+    /** What has to be free there for that: on each medium room is kept for metadata. */
+    readonly room: number;
     /** What the site needs free. */
     readonly site: number;
   };
@@ -174,7 +179,7 @@ export async function describe(
   manifestBytes: number,
   options: ExportOptions,
 ): Promise<ExportPlan> {
-  const bytes = { whole: 0, deltas: 0, made: 0, held: 0, slices: 0, medium: 0, site: limits.spaceReserve };
+  const bytes = { whole: 0, deltas: 0, made: 0, held: 0, slices: 0, medium: 0, room: 0, site: limits.spaceReserve };
   for (const blob of blobs.values()) {
     if (blob.in === 'volumes') bytes.whole += blob.size;
     else if (blob.in === 'site') bytes.held += blob.size;
@@ -185,7 +190,9 @@ export async function describe(
   }
   const files = [...volumes, ...(parity === undefined ? [] : [parity])];
   for (const { size } of files) bytes.medium += size;
-  bytes.medium += manifestBytes + besideBytes(options);
+  const media = Number.isFinite(mediumOf(options).capacity) ? Math.max(1, files.length) : 1;
+  bytes.medium += media * (manifestBytes + (options.program?.size ?? 0));
+  bytes.room = bytes.medium + media * limits.bundle.mediumReserve;
   return {
     site,
     base,
@@ -193,7 +200,7 @@ export async function describe(
     volumes,
     parity: parity ?? null,
     bytes,
-    media: Number.isFinite(mediumOf(options).capacity) ? Math.max(1, files.length) : 1,
+    media,
     free: (await options.to.freeSpace()) ?? null,
   };
 }

@@ -4,7 +4,7 @@
  * is never imported.
  */
 import { statfs } from 'node:fs/promises';
-import { AirlockError } from '../../errors.ts';
+import { AirlockError, isAirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import type { Catalog } from '../../repo/catalog/catalog.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
@@ -82,7 +82,20 @@ async function begin(context: ExportContext, options: ExportOptions): Promise<Ex
   const record = new ExportRecord(context.dataDir, options.site);
   const state = await record.begin(manifest, await context.revocations());
   const writer = new MediumWriter(context, options, { record, state, head: manifest, volumes, deltas: deltas.files });
-  return { ...plan, ...(await writer.run()) };
+  return { ...plan, ...(await run(writer, options)) };
+}
+
+/** What was broken off is gone on with by another command than the one that began it. */
+async function run(writer: MediumWriter, { site, to }: ExportOptions): Promise<Written> {
+  try {
+    return await writer.run();
+  } catch (error) {
+    if (!isAirlockError(error, 'source.lost', 'interrupted')) throw error;
+    const what = error.code === 'interrupted' ? 'Interrupted. What was written stays.' : error.message;
+    const command = `airlock export --site ${site} --resume --to ${quoteUnsafe(to.where)}`;
+    const { details } = error;
+    throw new AirlockError(error.code, `${what} "${command}" goes on with this bundle.`, { cause: error, details });
+  }
 }
 
 /** Goes on with the newest bundle for the site: writes what `to` and the finished media before lack. */
@@ -103,7 +116,7 @@ async function goOn(context: ExportContext, options: ExportOptions): Promise<Exp
   const receipt = manifest.base?.receipt;
   const deltas = receipt === undefined ? undefined : await DeltaFiles.open(dataDir, options.site, receipt);
   const writer = new MediumWriter(context, options, { record, state, head: manifest, volumes, deltas });
-  const written = await writer.run();
+  const written = await run(writer, options);
   return { ...(await describe(manifest, file.size, options)), ...written };
 }
 

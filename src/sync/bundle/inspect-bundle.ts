@@ -150,7 +150,7 @@ export async function verifyVolumes(
     let where = there[0]?.carrier.where ?? null;
     let status: VerifiedFile['status'] = there.length === 0 ? 'missing' : 'damaged';
     for (const { carrier } of there) {
-      if ((await sha256Of(carrier, name, heard(options))) !== targets.get(name)?.sha256) continue;
+      if ((await sha256Of(carrier, name, { onRead: heard(options) })) !== targets.get(name)?.sha256) continue;
       [where, status] = [carrier.where, 'good'];
       break;
     }
@@ -159,7 +159,7 @@ export async function verifyVolumes(
   const rebuildable = rebuildableOf(manifest, volumes);
   for (const [name, sha256] of bundle.programs) {
     for (const { carrier } of folders) {
-      const found = await sha256Of(carrier, name, heard(options));
+      const found = await sha256Of(carrier, name, { onRead: heard(options) });
       if (found === undefined) continue; // it need not be on every medium, or on any
       volumes.push({ name, where: carrier.where, status: found === sha256 ? 'good' : 'damaged' });
     }

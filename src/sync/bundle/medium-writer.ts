@@ -17,7 +17,7 @@ import type { LaidVolume } from './layout.ts';
 import type { Manifest, ManifestVolume } from './manifest.ts';
 import { bundleName, COMMIT, isDeltaEntry, MANIFEST, METADATA, README, SUMS } from './names.ts';
 import { writeParity } from './parity.ts';
-import { putBytes, putFile, putSource, sha256OnMedium } from './put-file.ts';
+import { type PutOptions, putBytes, putFile, putSource, sha256OnMedium } from './put-file.ts';
 import { readmeText } from './readme.ts';
 import { type OpenEntry, writeVolume } from './write-volume.ts';
 
@@ -83,7 +83,8 @@ export class MediumWriter {
   /** @returns why it stopped, if the medium is full; it then holds one volume at least */
   async #writeVolumes(): Promise<AirlockError | undefined> {
     const { state } = this.#begun;
-    const listed = new Set(await this.#listedHere());
+    const { files, unfinished } = await this.#carrier.list();
+    const listed = new Set(await this.#listedHere(files.map(({ name }) => name)));
     await this.#carrier.remove(COMMIT); // until all of this medium is right again, it is incomplete
     for (const [index, file] of this.#files.entries()) {
       const { name } = file;
@@ -94,9 +95,10 @@ export class MediumWriter {
         continue;
       }
       try {
-        await this.#requireRoom(file);
-        known.sha256 = await this.#writeFile(file, index);
-        await this.#begun.record.save(state);
+        await this.#carrier.remove(name);
+        // Where nothing fits, not even a folder is made; what was begun is opened to see how much of it is there.
+        if (!unfinished.includes(name)) await this.#requireRoom(file);
+        await this.#writeFile(file, index);
         this.#written.push(name);
       } catch (error) {
         if (!isAirlockError(error, 'medium.full') || this.#onMedium().length === 0) throw error;
@@ -106,16 +108,33 @@ export class MediumWriter {
     return undefined;
   }
 
-  async #writeFile({ name, size }: ManifestVolume, index: number): Promise<string> {
+  async #writeFile({ name, size }: ManifestVolume, index: number): Promise<void> {
     const { progress, readback } = this.#options;
+    const { record, state } = this.#begun;
     const volume = this.#begun.volumes[index];
-    progress.start(name, (volume === undefined ? this.#allBytes() : size) + (readback ? size : 0));
     try {
-      const fill = (sink: Sink) => (volume === undefined ? this.#fillParity(sink) : this.#fill(volume, sink));
-      return await putFile(this.#carrier, name, fill, { readback, onRead: this.#onBytes });
+      const fill = (sink: Sink) => {
+        progress.start(name, (volume === undefined ? this.#allBytes() : size) + (readback ? size : 0));
+        return volume === undefined ? this.#fillParity(sink) : this.#fill(volume, sink);
+      };
+      const onBegin = (held: number) => this.#requireRoom({ name, size: Math.max(0, size - held) });
+      // From here on a run that was broken off only has to read it back.
+      const onWritten = async (sha256: string) => {
+        const known = state.volumes[index];
+        if (known === undefined) return;
+        if (known.sha256 !== null && known.sha256 !== sha256) throw changed(name);
+        known.sha256 = sha256;
+        await record.save(state);
+      };
+      await putFile(this.#carrier, name, fill, { ...this.#putting, onRead: this.#onBytes, onBegin, onWritten });
     } finally {
       progress.stop();
     }
+  }
+
+  get #putting(): PutOptions {
+    const { readback, progress } = this.#options;
+    return { readback, onLost: ({ message }) => progress.note(`${message} Connecting again.`) };
   }
 
   #fill(volume: LaidVolume, sink: Sink): Promise<string> {
@@ -187,8 +206,8 @@ export class MediumWriter {
   /** @returns SHA-256 of the manifest */
   async #writeRest(metadata: MetadataFiles): Promise<string> {
     const { record, state, head } = this.#begun;
-    const { readback, program } = this.#options;
-    const options = { readback };
+    const { program } = this.#options;
+    const options = this.#putting;
     const sums = new Map(state.volumes.map(({ name, sha256: digest }) => [name, digest ?? '']));
     for (const [name, bytes] of metadata) {
       sums.set(`${METADATA}/${name}`, await putBytes(this.#carrier, `${METADATA}/${name}`, [bytes], options));
@@ -229,10 +248,12 @@ export class MediumWriter {
     return [...this.#present, ...this.#written].sort();
   }
 
-  /** Volumes that this medium was to hold when it was finished: it still has some of them, or its COMMIT tells. */
-  async #listedHere(): Promise<string[]> {
+  /**
+   * Volumes that this medium was to hold when it was finished: it still has some of them, or its COMMIT tells.
+   * @param names of the files that lie here
+   */
+  async #listedHere(names: readonly string[]): Promise<string[]> {
     const { volumes } = this.#begun.state;
-    const names = (await this.#carrier.list()).files.map(({ name }) => name);
     const told = await this.#listedInCommit();
     const media = new Set(volumes.filter(({ name }) => names.includes(name)).map(({ medium }) => medium));
     return [...told, ...volumes.filter(({ medium }) => media.has(medium)).map(({ name }) => name)];
@@ -249,11 +270,13 @@ export class MediumWriter {
   }
 
   async #isHere(name: string, digest: string | null): Promise<boolean> {
-    return digest !== null && (await sha256OnMedium(this.#carrier, name, () => this.#onBytes(0))) === digest;
+    return (
+      digest !== null && (await sha256OnMedium(this.#carrier, name, { onRead: () => this.#onBytes(0) })) === digest
+    );
   }
 
+  /** @param size bytes that are still to be written */
   async #requireRoom({ name, size }: ManifestVolume): Promise<void> {
-    await this.#carrier.remove(name);
     const { size: beside } = await this.#begun.record.target(MANIFEST);
     const needed = size + limits.bundle.mediumReserve + beside + (this.#options.program?.size ?? 0);
     const free = (await this.#options.to.freeSpace()) ?? Number.POSITIVE_INFINITY;

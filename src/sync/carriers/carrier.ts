@@ -30,6 +30,8 @@ export interface CarrierWriter {
    * then, because the last ones may not have been durable. Nobody vouches for them: whoever goes on compares them.
    */
   readonly offset: number;
+  /** Bytes that it takes up there already: `offset`, and what lies above that until it is written over. */
+  readonly held: number;
   /** Reads back what an earlier attempt left: bytes below `offset`, as a ByteSource does. */
   readAt(into: Uint8Array, position: number): Promise<number>;
   /**
@@ -99,6 +101,12 @@ export interface Carrier {
   freeSpace(): Promise<number | undefined>;
   /** Makes names durable, as far as the place can. @throws source.lost, storage.failed */
   sync(): Promise<void>;
+  /**
+   * After `source.lost`: connects again, for this place and all its folders; what was open stays lost. Not there: a lost
+   * medium has to be plugged in, not asked again.
+   * @throws carrier.unreachable after some attempts; ssh.host-key, ssh.authentication, interrupted
+   */
+  reconnect?(): Promise<void>;
   /** Ends the connection, if there is one; on a `folder` it does nothing. Twice is harmless. Never fails. */
   close(): Promise<void>;
 }

@@ -1,5 +1,5 @@
 import { constants, type Stats } from 'node:fs';
-import { lstat, mkdir, opendir, rename, rm, stat, statfs, unlink } from 'node:fs/promises';
+import { lstat, mkdir, opendir, rename, rm, rmdir, stat, statfs, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { AirlockError, isAirlockError, systemCode } from '../../errors.ts';
 import { limits } from '../../limits.ts';
@@ -113,7 +113,9 @@ class DirectoryCarrier implements Carrier {
     if (signal !== undefined) throwIfAborted(signal);
     try {
       await this.#makeFolders(folders);
-      return await DirectoryWriter.open(file, { anew, signal, settleEvery });
+      const writer = await DirectoryWriter.open(file, { anew, signal, settleEvery });
+      await this.#requireStillThere(() => writer.cancel());
+      return writer;
     } catch (error) {
       throw failed(file, error);
     }
@@ -180,6 +182,20 @@ class DirectoryCarrier implements Carrier {
     if (found.dev !== device) throw failed(dir, new Error('another file system is mounted there now'));
   }
 
+  /**
+   * After something was made: a medium that is there now was there then. Otherwise it may have been made in the folder under
+   * the path, where it would lie hidden as soon as the medium is back.
+   * @param undo takes it away again
+   */
+  async #requireStillThere(undo: () => Promise<void>): Promise<void> {
+    try {
+      await this.#requireMedium();
+    } catch (error) {
+      await undo().catch(() => undefined); // it was made on the medium, which is gone
+      throw error;
+    }
+  }
+
   /** @returns false if a folder is missing. @throws bundle.invalid for links, and anything but folders */
   async #isThere(folders: readonly string[]): Promise<boolean> {
     await this.#requireMedium();
@@ -200,6 +216,7 @@ class DirectoryCarrier implements Carrier {
     for (const dir of this.#paths(folders)) {
       try {
         await mkdir(dir);
+        await this.#requireStillThere(() => rmdir(dir));
         await syncDirectory(path.dirname(dir));
       } catch (error) {
         if (systemCode(error) !== 'EEXIST') throw error;
@@ -228,12 +245,12 @@ class DirectoryWriter implements CarrierWriter {
   #ended = false;
 
   /** What an earlier attempt left above the offset stays until it is written over: no more than one step. */
-  readonly #former: number;
+  readonly held: number;
 
   private constructor(file: PositionalFile, name: string, former: number, options: WriterOptions) {
     this.#file = file;
     this.#name = name;
-    this.#former = former;
+    this.held = former;
     this.offset = keptOf(former, options.settleEvery);
     this.#position = this.offset;
     this.#options = options;
@@ -288,7 +305,7 @@ class DirectoryWriter implements CarrierWriter {
     this.#ended = true;
     try {
       // Only now and only if it must be: some drivers of FAT fail to write on behind a cut.
-      if (this.#former > this.#position) await this.#file.truncate(this.#position);
+      if (this.held > this.#position) await this.#file.truncate(this.#position);
       await this.#syncAndClose();
       await rename(`${this.#name}${PARTIAL}`, this.#name);
       await syncDirectory(path.dirname(this.#name));

@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { AirlockError, isAirlockError } from '../../errors.ts';
+import { AirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
 import {
@@ -7,7 +7,6 @@ import {
   type Carrier,
   type CarrierWriter,
   type CreateOptions,
-  full,
   inTheWay,
   keptOf,
   kindOf,
@@ -18,19 +17,23 @@ import {
   segmentsOf,
 } from './carrier.ts';
 import type { SftpAddress } from './sftp-address.ts';
-import { type SessionOptions, SftpSession, STATUS, statusOf } from './sftp-session.ts';
+import { type ConnectionOptions, SftpConnection } from './sftp-connection.ts';
+import { SftpFile, SftpWriter } from './sftp-files.ts';
+import {
+  asFull,
+  asVoid,
+  closeHandle,
+  type Found,
+  failed,
+  freeSpace,
+  letMissingPass,
+  syncFolder,
+} from './sftp-requests.ts';
+import { type SftpSession, STATUS, statusOf } from './sftp-session.ts';
 
-export interface SftpOptions extends SessionOptions {
+export interface SftpOptions extends ConnectionOptions {
   /** Written bytes are made durable each time there are so many more. Default: limits.carrier.settleEvery. */
   readonly settleEvery?: number;
-}
-
-/** What lies at a path, without following a link. */
-interface Found {
-  readonly size: number;
-  isFile(): boolean;
-  isDirectory(): boolean;
-  isSymbolicLink(): boolean;
 }
 
 /**
@@ -38,7 +41,8 @@ interface Found {
  * @throws as SftpSession.open; file.not-found if the folder is not there
  */
 export async function openSftpCarrier(address: SftpAddress, options: SftpOptions): Promise<Carrier> {
-  const session = await SftpSession.open(address, options);
+  const connection = await SftpConnection.open(address, options);
+  const { session } = connection;
   try {
     // A link is followed here: the user named it.
     const found = await session.call<Found>((sftp, done) => sftp.stat(address.path, done)).catch(letMissingPass);
@@ -48,7 +52,7 @@ export async function openSftpCarrier(address: SftpAddress, options: SftpOptions
         `There is no folder ${quoteUnsafe(session.where)}. Make it there, or correct the path.`,
       );
     }
-    return new SftpCarrier(session, address.path, [], options.settleEvery ?? limits.carrier.settleEvery);
+    return new SftpCarrier(connection, address.path, [], options.settleEvery ?? limits.carrier.settleEvery);
   } catch (error) {
     await session.close();
     throw failed(session.where, error);
@@ -57,18 +61,22 @@ export async function openSftpCarrier(address: SftpAddress, options: SftpOptions
 
 class SftpCarrier implements Carrier {
   readonly where: string;
-  readonly #session: SftpSession;
+  readonly #connection: SftpConnection;
   readonly #root: string;
   /** Folders between the root and this one. */
   readonly #below: readonly string[];
   readonly #settleEvery: number;
 
-  constructor(session: SftpSession, root: string, below: readonly string[], settleEvery: number) {
-    this.#session = session;
+  constructor(connection: SftpConnection, root: string, below: readonly string[], settleEvery: number) {
+    this.#connection = connection;
     this.#root = root;
     this.#below = below;
     this.#settleEvery = settleEvery;
-    this.where = [session.where.replace(/\/$/, ''), ...below].join('/');
+    this.where = [connection.session.where.replace(/\/$/, ''), ...below].join('/');
+  }
+
+  get #session(): SftpSession {
+    return this.#connection.session;
   }
 
   async list(folder?: string) {
@@ -145,7 +153,7 @@ class SftpCarrier implements Carrier {
 
   folder(name: string): Carrier {
     const below = [...this.#below, requireSegment(name)];
-    return new SftpCarrier(this.#session, this.#root, below, this.#settleEvery);
+    return new SftpCarrier(this.#connection, this.#root, below, this.#settleEvery);
   }
 
   async freeSpace(): Promise<number | undefined> {
@@ -166,6 +174,10 @@ class SftpCarrier implements Carrier {
     } catch (error) {
       throw failed(this.where, error);
     }
+  }
+
+  async reconnect(): Promise<void> {
+    await this.#connection.reconnect();
   }
 
   async close(): Promise<void> {
@@ -234,315 +246,11 @@ class SftpCarrier implements Carrier {
   }
 }
 
-/** Reads with several requests at once. */
-class SftpFile implements CarriedFile {
-  readonly size: number;
-  readonly #session: SftpSession;
-  readonly #handle: Buffer;
-  readonly #told: string;
-  #closing: Promise<void> | undefined;
-
-  constructor(session: SftpSession, handle: Buffer, told: string, size: number) {
-    this.#session = session;
-    this.#handle = handle;
-    this.#told = told;
-    this.size = size;
-  }
-
-  async readAt(into: Uint8Array, position: number): Promise<number> {
-    const wanted = Math.max(0, Math.min(into.byteLength, this.size - position));
-    try {
-      const read = await readPieces(this.#session, this.#handle, into.subarray(0, wanted), position);
-      if (read === wanted) return read;
-    } catch (error) {
-      throw failed(this.#told, error);
-    }
-    throw new AirlockError(
-      'source.lost',
-      `${quoteUnsafe(this.#told)} got shorter while it was read: it has ${this.size} bytes no more. Nothing of it was imported. Check that nobody writes there, and run the same command.`,
-    );
-  }
-
-  close(): Promise<void> {
-    this.#closing ??= closeHandle(this.#session, this.#handle);
-    return this.#closing;
-  }
-}
-
-interface Place {
-  /** Path there, and for messages. */
-  readonly file: string;
-  readonly told: string;
-  readonly dir: string;
-}
-
-/** Sends ahead: so many requests are on their way at once as the session lets. */
-class SftpWriter implements CarrierWriter {
-  readonly offset: number;
-  readonly #session: SftpSession;
-  readonly #handle: Buffer;
-  readonly #place: Place;
-  readonly #settleEvery: number;
-  readonly #underWay = new Set<Promise<void>>();
-  #position: number;
-  #failure: unknown;
-  #ended = false;
-
-  constructor(
-    session: SftpSession,
-    handle: Buffer,
-    { place, offset, settleEvery }: { place: Place; offset: number; settleEvery: number },
-  ) {
-    this.#session = session;
-    this.#handle = handle;
-    this.#place = place;
-    this.#settleEvery = settleEvery;
-    this.offset = offset;
-    this.#position = offset;
-  }
-
-  async readAt(into: Uint8Array, position: number): Promise<number> {
-    const wanted = Math.max(0, Math.min(into.byteLength, this.offset - position));
-    try {
-      return await readPieces(this.#session, this.#handle, into.subarray(0, wanted), position);
-    } catch (error) {
-      throw failed(this.#place.told, error);
-    }
-  }
-
-  /** Takes away what an earlier attempt left above `offset`. Closes if that fails. */
-  async cut(): Promise<void> {
-    try {
-      await this.#session.call<void>((sftp, done) => sftp.fsetstat(this.#handle, { size: this.offset }, asVoid(done)));
-    } catch (error) {
-      await this.#end();
-      throw error;
-    }
-  }
-
-  async write(bytes: Uint8Array): Promise<void> {
-    try {
-      for (let done = 0; done < bytes.byteLength; ) {
-        const room = this.#settleEvery - (this.#position % this.#settleEvery);
-        const piece = bytes.subarray(done, done + Math.min(limits.carrier.request, room));
-        await this.#send(piece);
-        done += piece.byteLength;
-        if (this.#position % this.#settleEvery === 0) await this.#settle();
-      }
-    } catch (error) {
-      throw await asFull(this.#session, error, this.#place);
-    }
-  }
-
-  async commit(): Promise<void> {
-    const { file, told, dir } = this.#place;
-    try {
-      await this.#settle();
-      const { size } = await this.#session.call<Found>((sftp, done) => sftp.fstat(this.#handle, done));
-      if (size !== this.#position) {
-        throw new AirlockError(
-          'storage.failed',
-          `${quoteUnsafe(told)} has ${size} bytes on the server after ${this.#position} were sent: somebody else writes there, or the server loses data. Nothing was put in place. Check the server, and run the same command.`,
-        );
-      }
-      this.#ended = true;
-      await closeHandle(this.#session, this.#handle);
-      await renameOver(this.#session, `${file}${PARTIAL}`, file);
-      await syncFolder(this.#session, dir);
-    } catch (error) {
-      if (!this.#ended) await this.#end();
-      throw await asFull(this.#session, error, this.#place);
-    }
-  }
-
-  async suspend(): Promise<void> {
-    try {
-      await this.#settle();
-    } catch (error) {
-      throw await asFull(this.#session, error, this.#place);
-    } finally {
-      await this.#end();
-    }
-  }
-
-  async cancel(): Promise<void> {
-    if (this.#ended) return;
-    await this.#end();
-    const partial = `${this.#place.file}${PARTIAL}`;
-    await this.#session.call<void>((sftp, done) => sftp.unlink(partial, asVoid(done))).catch(() => undefined);
-  }
-
-  async #end(): Promise<void> {
-    this.#ended = true;
-    await Promise.all(this.#underWay);
-    await closeHandle(this.#session, this.#handle);
-  }
-
-  async #send(piece: Uint8Array): Promise<void> {
-    await this.#session.acquire();
-    if (this.#failure !== undefined) {
-      this.#session.release();
-      throw this.#failure;
-    }
-    const [buffer, position] = [bufferOf(piece), this.#position];
-    // The request holds a copy of the bytes as soon as it is made.
-    const answer = this.#session
-      .call<void>((sftp, done) => sftp.write(this.#handle, buffer, 0, buffer.length, position, asVoid(done)))
-      .catch((error: unknown) => {
-        this.#failure ??= error;
-      })
-      .finally(() => {
-        this.#session.release();
-        this.#underWay.delete(answer);
-      });
-    this.#underWay.add(answer);
-    this.#position += piece.byteLength;
-  }
-
-  /** Everything that was sent has arrived, and is durable if the server can say so. */
-  async #settle(): Promise<void> {
-    await Promise.all(this.#underWay);
-    if (this.#failure !== undefined) throw this.#failure;
-    await this.#session.extension<unknown>((sftp, done) => sftp.ext_openssh_fsync(this.#handle, done));
-  }
-}
-
-/** @returns bytes read: fewer than asked for only where the file ends */
-async function readPieces(session: SftpSession, handle: Buffer, into: Uint8Array, position: number): Promise<number> {
-  const buffer = bufferOf(into);
-  const pieces: Promise<number>[] = [];
-  for (let at = 0; at < buffer.length; at += limits.carrier.request) {
-    pieces.push(readPiece(session, handle, buffer.subarray(at, at + limits.carrier.request), position + at));
-  }
-  const results = await Promise.allSettled(pieces); // all: none may write into the caller's memory later
-  let total = 0;
-  let isWhole = true;
-  for (const [index, result] of results.entries()) {
-    if (result.status === 'rejected') throw result.reason;
-    if (isWhole) total += result.value;
-    isWhole &&= result.value === Math.min(limits.carrier.request, buffer.length - index * limits.carrier.request);
-  }
-  return total;
-}
-
-/** A server may give less than was asked for: it is asked again, until it gives nothing. */
-async function readPiece(session: SftpSession, handle: Buffer, into: Buffer, position: number): Promise<number> {
-  await session.acquire();
-  try {
-    let done = 0;
-    while (done < into.length) {
-      const [from, length] = [done, into.length - done];
-      const read = await session.call<number>((sftp, end) =>
-        sftp.read(handle, into, from, length, position + from, (error, count) => end(error, count)),
-      );
-      if (read === 0) break;
-      done += read;
-    }
-    return done;
-  } finally {
-    session.release();
-  }
-}
-
-/** One step where the server can do so. Otherwise the former file is taken away first. */
-async function renameOver(session: SftpSession, from: string, to: string): Promise<void> {
-  if (await session.extension<unknown>((sftp, done) => sftp.ext_openssh_rename(from, to, asVoid(done)))) return;
-  const rename = () => session.call<void>((sftp, done) => sftp.rename(from, to, asVoid(done)));
-  try {
-    await rename();
-  } catch (error) {
-    if (statusOf(error) !== STATUS.failure) throw error;
-    await session.call<void>((sftp, done) => sftp.unlink(to, asVoid(done))).catch(letMissingPass);
-    await rename();
-  }
-}
-
-/** A folder, opened as if it were a file, can be synced at OpenSSH's server. Others refuse that, and are let pass. */
-async function syncFolder(session: SftpSession, dir: string): Promise<void> {
-  let handle: Buffer;
-  try {
-    handle = await session.call<Buffer>((sftp, done) => sftp.open(dir, 'r', done));
-  } catch (error) {
-    if (statusOf(error) === undefined) throw error;
-    return;
-  }
-  try {
-    await session.extension<unknown>((sftp, done) => sftp.ext_openssh_fsync(handle, done));
-  } catch (error) {
-    // EINVAL: a file system that cannot do this to a folder.
-    if (statusOf(error) !== STATUS.badMessage) throw error;
-  } finally {
-    await closeHandle(session, handle);
-  }
-}
-
-async function freeSpace(session: SftpSession, dir: string): Promise<number | undefined> {
-  const found = await session.extension<Record<string, unknown>>((sftp, done) => sftp.ext_openssh_statvfs(dir, done));
-  if (found === undefined) return undefined;
-  const bytes = Number(found.value.f_frsize) * Number(found.value.f_bavail);
-  return Number.isFinite(bytes) ? bytes : undefined;
-}
-
-/** What was closed badly was read or synced well before; what was lost with the connection is told elsewhere. */
-async function closeHandle(session: SftpSession, handle: Buffer): Promise<void> {
-  await session.call<void>((sftp, done) => sftp.close(handle, asVoid(done))).catch(() => undefined);
-}
-
 function requireFile(told: string, found: Found): void {
   if (found.isFile()) return;
   const kind = { folder: 'a folder', link: 'a symbolic link', special: 'no file', file: '' }[kindOf(found)];
   throw new AirlockError(
     'bundle.invalid',
     `${quoteUnsafe(told)} is ${kind}. Put the file itself there, or take it away.`,
-  );
-}
-
-function letMissingPass(error: unknown): undefined {
-  if (statusOf(error) !== STATUS.noSuchFile) throw error;
-  return undefined;
-}
-
-/** Node.js's view on the same memory. */
-function bufferOf(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-/** A callback that is told of an error only. */
-function asVoid(done: (error: Error | null | undefined, value: undefined) => void) {
-  return (error?: Error | null) => done(error, undefined);
-}
-
-/** SFTP has one word for a full disk and all else: the server is asked how much is free. */
-async function asFull(session: SftpSession, error: unknown, { told, dir }: Place): Promise<unknown> {
-  if (isAirlockError(error) || statusOf(error) !== STATUS.failure) return failed(told, error);
-  const free = await freeSpace(session, dir).catch(() => undefined);
-  const isFull = free !== undefined && free < limits.carrier.requests * limits.carrier.request;
-  return isFull ? full(path.posix.basename(told), path.posix.dirname(told), free, error) : failed(told, error);
-}
-
-/** What the server says, in the words of the seam. */
-function failed(told: string, error: unknown): unknown {
-  const status = statusOf(error);
-  if (isAirlockError(error) || status === undefined) return error;
-  const name = quoteUnsafe(told);
-  const answer = quoteUnsafe(error instanceof Error ? error.message : String(error));
-  if (status === STATUS.permissionDenied) {
-    return new AirlockError(
-      'usage.invalid',
-      `The server does not let this user do that at ${name} (${answer}). Have its owner change the rights, or log in as another user.`,
-      { cause: error },
-    );
-  }
-  if (status === STATUS.noSuchFile) {
-    return new AirlockError(
-      'source.lost',
-      `${name} is not there any more (${answer}). Check the folder on the server, and run the same command.`,
-      { cause: error },
-    );
-  }
-  return new AirlockError(
-    'storage.failed',
-    `The server failed at ${name} (${answer}; code ${status}). Its log and its disk say why: full, over quota, read-only or damaged. Then run the same command.`,
-    { cause: error, details: { where: told, status } },
   );
 }

@@ -83,17 +83,21 @@ async function readExactly(source: ByteSource, into: Buffer, position: number): 
   throw invalid('a file that it copies from ended early');
 }
 
-/** The new bytes, a pack at a time. */
+/** The new bytes, a pack at a time, each good until the next is asked for. */
 async function* unpacked(
   packs: readonly Pack[],
   fresh: ByteSource,
   bases: Bases,
 ): AsyncGenerator<Uint8Array, undefined, undefined> {
   let position = 0;
+  const rooms = {
+    stored: Buffer.allocUnsafeSlow(most(packs.map(({ stored }) => stored))),
+    dictionary: Buffer.allocUnsafeSlow(most(packs.map(({ dictionary }) => lengthOf(dictionary)))),
+  };
   for (const { raw, stored, dictionary } of packs) {
-    const bytes = await readExactly(fresh, Buffer.allocUnsafe(stored), position);
+    const bytes = await readExactly(fresh, rooms.stored.subarray(0, stored), position);
     position += stored;
-    yield stored === raw ? bytes : await expand(bytes, raw, await readDictionary(dictionary, bases));
+    yield stored === raw ? bytes : await expand(bytes, raw, await readDictionary(dictionary, bases, rooms.dictionary));
   }
   return undefined;
 }
@@ -103,6 +107,7 @@ async function expand(bytes: Buffer, raw: number, dictionary: Buffer): Promise<B
   try {
     expanded = await decompress(bytes, {
       maxOutputLength: raw,
+      chunkSize: limits.chunk,
       params: { [constants.ZSTD_d_windowLogMax]: limits.delta.windowLog },
       ...(dictionary.length === 0 ? {} : { dictionary }),
     });
@@ -113,13 +118,24 @@ async function expand(bytes: Buffer, raw: number, dictionary: Buffer): Promise<B
   return expanded;
 }
 
-/** The stretches of held blobs that a dictionary consists of. */
-export async function readDictionary(parts: readonly Copy[], bases: Bases): Promise<Buffer> {
-  const dictionary = Buffer.allocUnsafe(parts.reduce((sum, [, , length]) => sum + length, 0));
+/**
+ * The stretches of held blobs that a dictionary consists of.
+ * @param room they are read into its beginning
+ */
+export async function readDictionary(parts: readonly Copy[], bases: Bases, room: Buffer): Promise<Buffer> {
+  const dictionary = room.subarray(0, lengthOf(parts));
   let filled = 0;
   for (const [base, offset, length] of parts) {
     await readExactly(await needed(bases, base), dictionary.subarray(filled, filled + length), offset);
     filled += length;
   }
   return dictionary;
+}
+
+function lengthOf(parts: readonly Copy[]): number {
+  return parts.reduce((sum, [, , length]) => sum + length, 0);
+}
+
+function most(sizes: readonly number[]): number {
+  return sizes.reduce((largest, size) => Math.max(largest, size), 0);
 }

@@ -51,12 +51,17 @@ export async function packDelta(
   const most = plan.size * (1 - LEAST_SAVING) - plan.steps.length * STEP_BYTES - plan.bases.length * BASE_BYTES;
   const bases = new Bases(plan.bases, open);
   const packs: Pack[] = [];
+  // Made once: V8 tidies up all it holds each time that so much memory beside its own was taken.
+  const rooms = {
+    raw: Buffer.allocUnsafeSlow(Math.min(plan.fresh, limits.delta.pack)),
+    dictionary: Buffer.allocUnsafeSlow(limits.delta.dictionary),
+  };
   let stored = 0;
   try {
     for (const content of cutIntoPacks(plan.steps)) {
-      const raw = await readRuns(blob, content.runs);
+      const raw = await readRuns(blob, content.runs, rooms.raw);
       const dictionary = await storedHere(content.dictionary, bases);
-      const { bytes, parts } = await smallest(raw, dictionary, bases);
+      const { bytes, parts } = await smallest(raw, dictionary, { bases, room: rooms.dictionary });
       stored += bytes.length;
       if (stored > most || packs.length === limits.delta.packs) return undefined;
       packs.push({ raw: raw.length, stored: bytes.length, dictionary: parts });
@@ -141,18 +146,23 @@ async function storedHere(parts: readonly Copy[], bases: Bases): Promise<Copy[]>
   return found;
 }
 
-async function readRuns(blob: ByteSource, runs: Content['runs']): Promise<Buffer> {
-  const raw = Buffer.allocUnsafe(runs.reduce((sum, { start, end }) => sum + end - start, 0));
+async function readRuns(blob: ByteSource, runs: Content['runs'], room: Buffer): Promise<Buffer> {
+  const size = runs.reduce((sum, { start, end }) => sum + end - start, 0);
+  const raw = room.subarray(0, size);
   let filled = 0;
   for (const { start, end } of runs) filled += await blob.readAt(raw.subarray(filled, filled + end - start), start);
-  if (filled !== raw.length) throw new RangeError('the blob ended before its size');
+  if (filled !== size) throw new RangeError('the blob ended before its size');
   return raw;
 }
 
 /** With the dictionary, without, or not compressed at all. */
-async function smallest(raw: Buffer, parts: Copy[], bases: Bases): Promise<{ bytes: Buffer; parts: Copy[] }> {
+async function smallest(
+  raw: Buffer,
+  parts: Copy[],
+  { bases, room }: { bases: Bases; room: Buffer },
+): Promise<{ bytes: Buffer; parts: Copy[] }> {
   const plain = await compressed(raw);
-  const dictionary = await readDictionary(parts, bases);
+  const dictionary = await readDictionary(parts, bases, room);
   const isUsable = dictionary.length > 0 && !dictionary.subarray(0, FORMATTED.length).equals(FORMATTED);
   const helped = isUsable ? await compressed(raw, dictionary) : plain;
   const best = helped.length < plain.length ? { bytes: helped, parts } : { bytes: plain, parts: [] };
@@ -161,6 +171,7 @@ async function smallest(raw: Buffer, parts: Copy[], bases: Bases): Promise<{ byt
 
 async function compressed(raw: Buffer, dictionary?: Buffer): Promise<Buffer> {
   return await compress(raw, {
+    chunkSize: limits.chunk,
     params: {
       [constants.ZSTD_c_compressionLevel]: LEVEL,
       [constants.ZSTD_c_windowLog]: limits.delta.windowLog,
