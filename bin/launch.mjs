@@ -98,7 +98,10 @@ export function pinned() {
   const PATH = `${path.join(root, 'node_modules', '.bin')}${path.delimiter}${process.env.PATH ?? ''}`;
   // Compiled code is kept: a command then starts in two thirds of the time.
   const NODE_COMPILE_CACHE = path.join(root, 'node_modules', '.cache', 'airlock');
-  return { node, env: { NODE_COMPILE_CACHE, ...process.env, PATH } };
+  // The C library would give each thread a heap of its own, where what one thread has freed is of no use to the others: an
+  // import of many packages takes 25 MiB less with one for all.
+  const MALLOC_ARENA_MAX = '1';
+  return { node, env: { NODE_COMPILE_CACHE, MALLOC_ARENA_MAX, ...process.env, PATH } };
 }
 
 /**

@@ -91,7 +91,7 @@ describe('npm start', () => {
 describe('an idle server keeps small', () => {
   const canReplace = typeof process.execve === 'function' ? {} : { skip: 'this Node.js has no process.execve' };
 
-  test('by a small nursery', canReplace, async (t) => {
+  test('by a small nursery, and one heap for what is no JavaScript', canReplace, async (t) => {
     const data = path.join(await tempDir(t), 'data');
     const args = [path.join(root, 'bin', 'airlock.mjs'), '--data', data, 'serve', '--listen', '127.0.0.1:0'];
     const env = { ...process.env, NODE_TEST_CONTEXT: undefined };
@@ -100,6 +100,7 @@ describe('an idle server keeps small', () => {
     const result = ended(child);
     await addressOf(child, result);
     assert.match(await readFile(`/proc/${child.pid}/cmdline`, 'utf8'), /\0--max-semi-space-size=2\0/);
+    assert.match(await readFile(`/proc/${child.pid}/environ`, 'utf8'), /(^|\0)MALLOC_ARENA_MAX=1\0/);
     child.kill('SIGTERM');
     assert.equal((await result).code, 0);
   });

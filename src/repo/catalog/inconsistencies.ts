@@ -2,6 +2,8 @@
 import type { Kysely } from 'kysely';
 import { isAirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
+import type { Artifact } from './artifact.ts';
+import { listKey } from './list-key.ts';
 import { artifactId } from './open-revision.ts';
 import { nextAfter, toArtifact, toRepository } from './rows.ts';
 import type { Database } from './schema.ts';
@@ -38,7 +40,7 @@ export async function* wrongNumbers(db: Kysely<Database>): AsyncIterable<string>
   }
 }
 
-/** Artifacts that are not what their ids, which are digests, say. For a person. */
+/** Artifacts that are not what their ids, which are digests, say, and packages that stand where others belong. For a person. */
 export async function* changedArtifacts(db: Kysely<Database>): AsyncIterable<string> {
   for (let after: string | undefined = ''; after !== undefined; ) {
     const rows: { id: string; document: string }[] = await db
@@ -48,18 +50,38 @@ export async function* changedArtifacts(db: Kysely<Database>): AsyncIterable<str
       .orderBy('id')
       .limit(limits.catalog.page)
       .execute();
+    const keys = new Map<string, string | null>();
     for (const { id, document } of rows) {
-      if (!isRecorded(id, document)) yield `artifact ${id} is not what was recorded`;
+      const artifact = recorded(id, document);
+      if (artifact === undefined) yield `artifact ${id} is not what was recorded`;
+      else keys.set(id, listKey(artifact));
     }
+    yield* misplaced(db, keys);
     after = nextAfter(after, rows.at(-1)?.id);
   }
 }
 
-function isRecorded(id: string, document: string): boolean {
+/** @returns undefined if it is another one */
+function recorded(id: string, document: string): Artifact | undefined {
   try {
-    return artifactId(toArtifact(document)) === id;
+    const artifact = toArtifact(document);
+    return artifactId(artifact) === id ? artifact : undefined;
   } catch (error) {
-    if (isAirlockError(error, 'catalog.corrupt')) return false;
+    if (isAirlockError(error, 'catalog.corrupt')) return undefined;
     throw error;
+  }
+}
+
+/** @param keys of artifacts, by their ids: their entries have the same */
+async function* misplaced(db: Kysely<Database>, keys: ReadonlyMap<string, string | null>): AsyncIterable<string> {
+  if (keys.size === 0) return;
+  const rows = await db
+    .selectFrom('entries')
+    .select(['artifact', 'list_key'])
+    .distinct()
+    .where('artifact', 'in', [...keys.keys()])
+    .execute();
+  for (const { artifact, list_key } of rows) {
+    if (list_key !== keys.get(artifact)) yield `an entry of artifact ${artifact} is not listed where it belongs`;
   }
 }

@@ -7,6 +7,7 @@ import type { Kysely } from 'kysely';
 import { AirlockError } from '../../errors.ts';
 import type { Digest } from '../blobs/blob-store.ts';
 import type { Artifact, RepositoryKind } from './artifact.ts';
+import { listKey } from './list-key.ts';
 import { repositoryPath, splitPath } from './names.ts';
 import { dropPulled, keepPulled, type Pulled, pulledAt } from './pulled.ts';
 import type { HeldContent, RevisionFile, RevisionHeader, RevisionLog } from './revision-log.ts';
@@ -135,6 +136,7 @@ export class OpenRevision {
         // Facts may change while the bytes do not: a client's copy stays good.
         modified_at: live?.digest === artifact.digest ? live.modified_at : this.#now,
         withdrawn_at: null,
+        list_key: listKey(artifact),
       })
       .execute();
     this.#file.add({ put: path, artifact });

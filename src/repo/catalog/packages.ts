@@ -41,7 +41,23 @@ export interface PackageRecord {
   readonly provides: readonly Provide[];
 }
 
+/** Keys of the published packages of a repository, sorted. */
+export async function listedPackages(db: Kysely<Database>, repository: string): Promise<string[]> {
+  const rows = await db
+    .selectFrom('entries')
+    .select('list_key')
+    .where('repository', '=', repository)
+    .where('until_revision', 'is', null)
+    .where('list_key', 'is not', null)
+    .orderBy('list_key')
+    .execute();
+  return rows.map(({ list_key }) => String(list_key));
+}
+
 const COLUMNS = { primary: 'primary_xml', filelists: 'filelists_xml', other: 'other_xml' } as const;
+
+/** A digest ends every list key. */
+const DIGEST_LENGTH = 'sha256:'.length + 64;
 
 /** Rows in one statement: far below what any database takes as parameters. */
 const BATCH = 100;
@@ -99,18 +115,18 @@ export async function packageTexts(
 
 /** Published packages of which nothing is recorded. */
 export async function unrecordedPackages(db: Kysely<Database>, repository: string, limit: number): Promise<Digest[]> {
+  const digest = sql<string>`substr(entries.list_key, length(entries.list_key) - ${sql.lit(DIGEST_LENGTH - 1)})`;
   const rows = await db
     .selectFrom('entries')
-    .innerJoin('artifacts', 'artifacts.id', 'entries.artifact')
-    .select('artifacts.digest')
+    .select(digest.as('digest'))
     .distinct()
     .where('entries.repository', '=', repository)
     .where('entries.until_revision', 'is', null)
-    .where('artifacts.kind', '=', 'rpm')
-    .where(sql<SqlBool>`not exists (select 1 from packages where packages.digest = artifacts.digest)`)
+    .where('entries.list_key', 'is not', null)
+    .where(sql<SqlBool>`not exists (select 1 from packages where packages.digest = ${digest})`)
     .limit(limit)
     .execute();
-  return rows.map(({ digest }) => digest as Digest);
+  return rows.map((row) => row.digest as Digest);
 }
 
 export async function providesOf(db: Kysely<Database>, repository: string, name: string): Promise<Provide[]> {

@@ -5,8 +5,11 @@
  * A folder is stored with its closing slash (`''`, `6.3/`, `a/b/`): then all that lies below a folder is one
  * contiguous range of the index, and the children of a folder are found by seeking from one to the next.
  */
-import { type Kysely, type RawBuilder, sql } from 'kysely';
+import { type Kysely, type RawBuilder, type SqlBool, sql } from 'kysely';
 import type { Migration } from 'kysely/migration';
+import { limits } from '../../limits.ts';
+import { listKey } from './list-key.ts';
+import { toArtifact } from './rows.ts';
 
 export interface Database {
   repositories: RepositoriesTable;
@@ -68,6 +71,8 @@ export interface EntriesTable {
   modified_at: number;
   /** When the artifact was deleted on purpose; such an entry no longer holds its blob. */
   withdrawn_at: number | null;
+  /** Of a package: where it stands in metadata (packages.ts). It follows from the artifact. */
+  list_key: string | null;
 }
 
 export interface BlobsTable {
@@ -323,6 +328,36 @@ const mirrored = (string: RawBuilder<unknown>): Migration => ({
   },
 });
 
+const listed = (string: RawBuilder<unknown>): Migration => ({
+  async up(db: Kysely<Database>): Promise<void> {
+    await db.schema.alterTable('entries').addColumn('list_key', string).execute();
+    for (let after: string | undefined = ''; after !== undefined; ) after = await keyPackages(db, after);
+    await db.schema
+      .createIndex('entries_listed')
+      .on('entries')
+      .columns(['repository', 'list_key', 'until_revision']) // the last one is for SQLite: it then reads the index only
+      .where(sql<SqlBool>`until_revision is null and list_key is not null`)
+      .execute();
+  },
+});
+
+/** @returns the last one of a page of artifacts; undefined at the end */
+async function keyPackages(db: Kysely<Database>, after: string): Promise<string | undefined> {
+  const rows = await db
+    .selectFrom('artifacts')
+    .select(['id', 'document'])
+    .where('id', '>', after)
+    .where('kind', '=', 'rpm')
+    .orderBy('id')
+    .limit(limits.catalog.page)
+    .execute();
+  for (const { id, document } of rows) {
+    const list_key = listKey(toArtifact(document));
+    await db.updateTable('entries').set({ list_key }).where('artifact', '=', id).execute();
+  }
+  return rows.at(-1)?.id;
+}
+
 /** In order of their names; one that was released is never changed. */
 export function migrations(string: RawBuilder<unknown>): Record<string, Migration> {
   return {
@@ -330,5 +365,6 @@ export function migrations(string: RawBuilder<unknown>): Record<string, Migratio
     '0002-packages': packages(string),
     '0003-pulled': pulled(string),
     '0004-mirrored': mirrored(string),
+    '0005-listed': listed(string),
   };
 }

@@ -26,8 +26,8 @@ export function imagePackages(
 ): Contents {
   const slices = [...packages, ...carried];
   const add = [
-    ...packages.map((found) => ({ path: found.path, artifact: packageArtifact(found, originIn(image, found)) })),
-    ...carried.map((found) => ({ path: found.path, artifact: carriedArtifact(found, originIn(image, found)) })),
+    ...packages.map((found) => new Brought(image, found, packageArtifact)),
+    ...carried.map((found) => new Brought(image, found, carriedArtifact)),
   ];
   return {
     async prepare(leases) {
@@ -40,6 +40,27 @@ export function imagePackages(
       };
     },
   };
+}
+
+/** What is found in an image becomes an artifact when somebody looks: there may be many thousands. */
+class Brought<Found extends FoundPackage | FoundCarried> {
+  readonly #image: ImageWithPackages;
+  readonly #found: Found;
+  readonly #artifactOf: (found: Found, origin: Origin) => Artifact;
+
+  constructor(image: ImageWithPackages, found: Found, artifactOf: (found: Found, origin: Origin) => Artifact) {
+    this.#image = image;
+    this.#found = found;
+    this.#artifactOf = artifactOf;
+  }
+
+  get path(): string {
+    return this.#found.path;
+  }
+
+  get artifact(): Artifact {
+    return this.#artifactOf(this.#found, originIn(this.#image, this.#found));
+  }
 }
 
 /** Whether all packages of a published image are published: they are not where no key was known, or after a roll-back. */

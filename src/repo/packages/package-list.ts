@@ -1,11 +1,9 @@
-/**
- * The packages of a repository as its metadata lists them: sorted, and small enough to be held for many thousands.
- */
+/** The packages of a repository as its metadata lists them. */
 import { limits } from '../../limits.ts';
 import type { Digest } from '../blobs/blob-store.ts';
-import type { Artifact } from '../catalog/artifact.ts';
 import type { Catalog } from '../catalog/catalog.ts';
-import { packageSortKey } from '../formats/repodata/package-order.ts';
+import { listedDigest } from '../catalog/list-key.ts';
+import type { MetadataKind } from '../formats/repodata/metadata-kinds.ts';
 import type { PackageList } from '../formats/repodata/write-metadata.ts';
 
 /** What an artifact of kind `rpm` keeps of its package. */
@@ -19,48 +17,44 @@ export interface PackageFacts {
   readonly buildTime: number | null;
 }
 
-/** What the metadata needs to know to list a package. */
-export interface ListedPackage {
-  readonly digest: Digest;
-  readonly sortKey: string;
-  readonly buildTime: number;
-}
-
 /** Of whatever says more. */
 export function packageFactsOf({ name, epoch, version, release, arch, buildTime }: PackageFacts): PackageFacts {
   return { name, epoch, version, release, arch, buildTime };
 }
 
-export function listed(artifact: Artifact): ListedPackage {
-  const facts = artifact.facts as unknown as PackageFacts;
-  return {
-    digest: artifact.digest,
-    sortKey: packageSortKey(facts, artifact.digest),
-    buildTime: facts.buildTime ?? 0,
-  };
-}
-
 /**
- * Digests in the order of their sort keys, and texts from the catalog.
+ * Digests in order, and texts from the catalog.
+ * @param keys of the packages (catalog/list-key.ts), in any order
  * @param refill reads packages again of which the catalog has no texts (it was rebuilt), and records them
  */
 export function packageList(
   catalog: Catalog,
-  packages: readonly ListedPackage[],
+  keys: Iterable<string>,
   refill: (missing: readonly Digest[]) => Promise<void>,
 ): PackageList {
-  const digests = [...packages].sort((a, b) => (a.sortKey < b.sortKey ? -1 : 1)).map(({ digest }) => digest);
+  const sorted = [...keys].sort();
+  let refilled = Promise.resolve();
+  const textsOf = async (kind: MetadataKind, page: readonly Digest[]): Promise<Map<Digest, Buffer>> => {
+    const texts = await catalog.packageTexts(kind, page);
+    if (texts.size === page.length) return texts;
+    // All three files miss the same packages at about the same time. They are read once.
+    refilled = refilled.then(async () => {
+      const known = await catalog.packageTexts(kind, page);
+      const missing = page.filter((digest) => !known.has(digest));
+      if (missing.length > 0) await refill(missing);
+    });
+    await refilled;
+    return await catalog.packageTexts(kind, page);
+  };
   return {
-    count: digests.length,
-    digests: () => digests,
+    count: sorted.length,
+    *digests() {
+      for (const key of sorted) yield listedDigest(key);
+    },
     async *fragments(kind, wanted) {
       for (let at = 0; at < wanted.length; at += limits.catalog.page) {
         const page = wanted.slice(at, at + limits.catalog.page);
-        let texts = await catalog.packageTexts(kind, page);
-        if (texts.size < page.length) {
-          await refill(page.filter((digest) => !texts.has(digest)));
-          texts = await catalog.packageTexts(kind, page);
-        }
+        const texts = await textsOf(kind, page);
         for (const digest of page) {
           const text = texts.get(digest);
           if (text !== undefined) yield text;

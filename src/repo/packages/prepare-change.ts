@@ -2,22 +2,24 @@
  * A change of an RPM repository: which packages come and go, and the metadata that says so. Prepared outside of the
  * catalog's transaction, because writing metadata takes time; published in it, unless somebody else was quicker.
  */
-import { AirlockError, isAirlockError } from '../../errors.ts';
-import type { BlobReader, BlobStat, Digest } from '../blobs/blob-store.ts';
+import { AirlockError } from '../../errors.ts';
+import { limits } from '../../limits.ts';
+import type { BlobStat, Digest } from '../blobs/blob-store.ts';
 import type { Artifact, Verification } from '../catalog/artifact.ts';
 import type { Catalog, CatalogTransaction, Entry, Put } from '../catalog/catalog.ts';
+import { listKey } from '../catalog/list-key.ts';
 import type { VendorKey } from '../formats/openpgp/key-files.ts';
 import type { RepositoryKey } from '../formats/openpgp/repository-key.ts';
 import { armoredKey } from '../formats/openpgp/vendor-keys.ts';
-import { COMPRESSION, compressionFor } from '../formats/repodata/compression.ts';
-import { METADATA_KINDS, type MetadataKind } from '../formats/repodata/metadata-kinds.ts';
 import { REPOSITORY_KEY_PATH } from '../formats/repodata/repo-file.ts';
 import { metadataPath, type RepomdRecord, repomd } from '../formats/repodata/repomd.ts';
-import { type PackageList, writeMetadata } from '../formats/repodata/write-metadata.ts';
-import { commit, type Leases, type Stores, storeBytes } from '../staging.ts';
+import type { RevokedContent } from '../revoked.ts';
+import { type Leases, type Stores, storeBytes } from '../staging.ts';
 import type { CarriedFacts } from './carried.ts';
-import { type ListedPackage, listed, packageList } from './package-list.ts';
+import { packageList } from './package-list.ts';
 import { recordAgain } from './record-again.ts';
+import { isNewer, joined } from './same-content.ts';
+import { storeMetadata } from './store-metadata.ts';
 
 export interface PackagesContext extends Stores {
   /** Signs metadata. Made at the first use. */
@@ -26,6 +28,8 @@ export interface PackagesContext extends Stores {
   readonly keys: readonly VendorKey[];
   /** Others that upstreams sign with: clients get them, too, for what was mirrored. */
   readonly upstreamKeys?: readonly VendorKey[];
+  /** What must not be brought in. Reads the lists anew. @throws trust.invalid for one that cannot be read */
+  revoked(): Promise<RevokedContent>;
 }
 
 /** What happens to the packages of a repository. */
@@ -33,7 +37,10 @@ export interface PackageEdit {
   readonly repository: string;
   /** For the revision: `import SSR-….iso`. */
   readonly reason: string;
-  /** Packages and files of metadata that come, with what brought them. Those that are there gain it. */
+  /**
+   * Packages and files of metadata that come, with what brought them. Those that are there gain it. An `artifact` is read
+   * more than once, and may be made each time.
+   */
   readonly add?: readonly { readonly path: string; readonly artifact: Artifact }[];
   /**
    * What becomes of what is published: the same artifact, another one of the same bytes, `gone` (older revisions still
@@ -58,6 +65,8 @@ export interface PreparedChange {
 }
 
 export const REPOMD = 'repodata/repomd.xml';
+/** The channel of what no medium brought, because it was written here. */
+export const METADATA = 'metadata';
 export const REPOMD_SIGNATURE = `${REPOMD}.asc`;
 /** Files of vendor keys in a repository; their fingerprint follows. */
 export const VENDOR_KEY_PREFIX = 'RPM-GPG-KEY-vendor-';
@@ -117,7 +126,8 @@ export async function prepareChange(
 
 /** What the repository will hold, its own metadata apart. */
 interface NextState {
-  readonly packages: ListedPackage[];
+  /** Their keys (catalog/list-key.ts), in no particular order: many thousands are held at once. */
+  packages: Set<string>;
   /** Groups, update notices and modules that were found with packages, by type. */
   readonly carried: Map<string, Artifact>;
   readonly put: Put[];
@@ -142,20 +152,25 @@ function isNamed(path: string): boolean {
 
 async function nextState(
   { catalog, ...context }: PackagesContext,
-  { repository, add = [], keep, mayReplace }: PackageEdit,
+  edit: PackageEdit,
   base: number,
 ): Promise<NextState> {
-  const state: NextState = { packages: [], carried: new Map(), put: [], gone: [], withdrawn: [], metadata: [] };
+  const { repository, add = [], keep, mayReplace } = edit;
+  const state: NextState = { packages: new Set(), carried: new Map(), put: [], gone: [], withdrawn: [], metadata: [] };
   const keys = clientKeys(context);
-  const coming = new Map(add.map((each) => [each.path, each.artifact]));
-  for await (const entry of catalog.entries(repository, base)) {
+  const coming = new Map(add.map((each) => [each.path, each]));
+  const isSmall = keep === undefined && coming.size <= limits.packages.lookedUp;
+  // Should somebody publish meanwhile, these are of another revision than `base`, and the change is refused.
+  if (isSmall) state.packages = new Set(await catalog.listedPackages(repository));
+  const entries = isSmall ? concerned(catalog, repository, base, coming.keys()) : catalog.entries(repository, base);
+  for await (const entry of entries) {
     if (isOldKey(entry, keys)) state.gone.push(entry.path);
     if (!isContent(entry.artifact)) {
       if (isNamed(entry.path)) state.metadata.push(entry.path);
       continue;
     }
     const kept = keep?.(entry) ?? entry.artifact;
-    const arriving = coming.get(entry.path);
+    const arriving = coming.get(entry.path)?.artifact;
     if (kept === 'gone' || kept === 'withdrawn') {
       if (arriving === undefined) state[kept].push(entry.path);
       continue;
@@ -164,13 +179,31 @@ async function nextState(
     const artifact = arriving === undefined ? kept : joined(kept, arriving);
     const replace = artifact.digest !== entry.artifact.digest && mayReplace?.(entry) === true;
     if (artifact !== entry.artifact) state.put.push({ path: entry.path, artifact, replace });
+    if (isSmall && artifact.digest !== entry.artifact.digest) state.packages.delete(listKey(entry.artifact) ?? '');
     settle(state, artifact);
   }
-  for (const [path, artifact] of coming) {
-    state.put.push({ path, artifact });
-    settle(state, artifact);
+  for (const each of coming.values()) {
+    state.put.push(each);
+    settle(state, each.artifact);
   }
   return state;
+}
+
+/**
+ * What a few packages that come can have to do with, where all others stay as they are: what lies at their paths, and all
+ * that is no package.
+ */
+async function* concerned(
+  catalog: Catalog,
+  repository: string,
+  base: number,
+  paths: Iterable<string>,
+): AsyncGenerator<Entry, void, undefined> {
+  yield* catalog.entries(repository, base, 'unlisted');
+  for (const path of paths) {
+    const entry = await catalog.lookup(repository, path);
+    if (entry !== undefined && listKey(entry.artifact) !== null) yield entry;
+  }
 }
 
 /** Each once. */
@@ -184,43 +217,20 @@ function isOldKey({ path, artifact: { source } }: Entry, keys: readonly VendorKe
   return !keys.some(({ fingerprint }) => path.endsWith(fingerprint));
 }
 
-function isContent({ kind, facts }: Artifact): boolean {
+/** True for what comes and goes, and not for metadata of ours, which is made from it. */
+export function isContent({ kind, facts }: Artifact): boolean {
   return kind === 'rpm' || typeof facts.carried === 'string';
 }
 
 function settle(state: NextState, artifact: Artifact): void {
-  if (artifact.kind === 'rpm') {
-    state.packages.push(listed(artifact));
+  const key = listKey(artifact);
+  if (key !== null) {
+    state.packages.add(key);
     return;
   }
   const type = String(artifact.facts.carried);
   const known = state.carried.get(type);
   if (known === undefined || isNewer(artifact, known)) state.carried.set(type, artifact);
-}
-
-/** By the releases that brought them; else by digest, so that it does not matter which came first. */
-function isNewer(a: Artifact, b: Artifact): boolean {
-  const order = ({ origins = [] }: Artifact) =>
-    origins
-      .map(({ release }) => release?.orderKey ?? '')
-      .sort()
-      .at(-1);
-  const [first, second] = [`${order(a)} ${a.digest}`, `${order(b)} ${b.digest}`];
-  return first > second;
-}
-
-/** The same bytes came again: all that brought them is kept. Other bytes are for the catalog to refuse. */
-function joined(there: Artifact, arriving: Artifact): Artifact {
-  if (there.digest !== arriving.digest) return arriving;
-  const known = new Set((there.origins ?? []).map((origin) => JSON.stringify(origin)));
-  const more = (arriving.origins ?? []).filter((origin) => !known.has(JSON.stringify(origin)));
-  const isStronger = there.verification.status !== 'signature' && arriving.verification.status === 'signature';
-  if (more.length === 0 && !isStronger) return there;
-  return {
-    ...there,
-    verification: isStronger ? arriving.verification : there.verification,
-    origins: [...(there.origins ?? []), ...more],
-  };
 }
 
 interface WrittenFiles extends Pick<Files, 'put' | 'stored'> {
@@ -239,8 +249,10 @@ async function writeAll(
   const facts = (await catalog.lookup(repository, REPOMD))?.artifact.facts as RepomdFacts | undefined;
   const list = packageList(catalog, state.packages, (missing) => recordAgain(context, missing));
   const records: RepomdRecord[] = [];
-  for (const kind of METADATA_KINDS) {
-    records.push(await writeKind(context, repository, kind, { list, facts, files }));
+  const options = { repository, former: facts?.files ?? [], leases: files.leases };
+  for (const { record, stat } of await storeMetadata(context, list, options)) {
+    files.add(metadataPath(record), stat);
+    records.push(record);
   }
   for (const artifact of state.carried.values()) records.push(carriedRecord(artifact));
   const named = records.map(metadataPath);
@@ -288,60 +300,11 @@ function metadataFile(path: string, { digest, size }: BlobStat, facts: Artifact[
     kind: 'file',
     name: path.slice(path.lastIndexOf('/') + 1),
     release: null,
-    channel: 'metadata',
+    channel: METADATA,
     source: 'metadata',
     facts,
     verification: MADE_HERE,
   };
-}
-
-async function writeKind(
-  store: Stores,
-  repository: string,
-  kind: MetadataKind,
-  { list, facts, files }: { list: PackageList; facts: RepomdFacts | undefined; files: Files },
-): Promise<RepomdRecord> {
-  const compression = compressionFor(/-(el\d+)-/.exec(repository)?.[1] ?? '');
-  const writeOnce = async (previous: BlobReader | undefined): Promise<RepomdRecord> => {
-    const writer = await store.blobs.create();
-    try {
-      let position = 0;
-      const sink = async (bytes: Uint8Array): Promise<void> => {
-        await writer.writeAt(position, bytes);
-        position += bytes.byteLength;
-      };
-      const { copied: _, ...written } = await writeMetadata(kind, list, { compression, previous, sink });
-      const record = { type: kind, extension: COMPRESSION[compression].extension, ...written };
-      files.add(metadataPath(record), await commit(store, writer, files.leases));
-      return record;
-    } finally {
-      await writer.cancel();
-    }
-  };
-  const previous = await openPrevious(store, repository, kind, facts);
-  try {
-    return await writeOnce(previous);
-  } catch (error) {
-    if (previous === undefined || !isAirlockError(error, 'blob.damaged')) throw error;
-    return await writeOnce(undefined);
-  } finally {
-    await previous?.close();
-  }
-}
-
-/** The file of the published revision, whose parts are copied where they say the same. */
-async function openPrevious(
-  { blobs, catalog }: Stores,
-  repository: string,
-  kind: MetadataKind,
-  facts: RepomdFacts | undefined,
-): Promise<BlobReader | undefined> {
-  const path = facts?.files.find((each) => each.includes(`-${kind}.xml`));
-  const digest = path === undefined ? undefined : (await catalog.lookup(repository, path))?.artifact.digest;
-  if (digest === undefined) return undefined;
-  const [record, stored] = [await catalog.blob(digest), await blobs.stat(digest)];
-  const isProven = record?.stamp != null && stored?.stamp === record.stamp;
-  return isProven ? await blobs.open(digest) : undefined;
 }
 
 /** What a carried file's artifact keeps of it is what repomd.xml says of it. */

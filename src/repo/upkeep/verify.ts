@@ -12,7 +12,7 @@ import type { BlobRecord, Catalog, CatalogTransaction, Entry } from '../catalog/
 import { untilSettled } from '../catalog/until-settled.ts';
 import { condemn, stampOf } from '../condemn.ts';
 import { quoteUnsafe } from '../formats/quote.ts';
-import { isVerbatim, type PackagesContext, prepareChange } from '../packages/prepare-change.ts';
+import { isContent, isVerbatim, METADATA, type PackagesContext, prepareChange } from '../packages/prepare-change.ts';
 import { moveSlice } from '../packages/relocate.ts';
 import { abandon, endLeases, heard, Leases, type StagingOptions, throwIfAborted } from '../staging.ts';
 
@@ -25,6 +25,8 @@ export interface Damage {
   readonly artifacts: readonly string[];
   /** Where its bytes are kept for a person to look at. */
   readonly quarantined: string | null;
+  /** What brings it back; a sentence. */
+  readonly remedy: string;
 }
 
 export interface VerifyReport {
@@ -94,11 +96,11 @@ export async function verify(context: PackagesContext, options: VerifyOptions): 
 }
 
 /** What to tell of a finding, to a person. */
-export function describeDamage({ digest, what, artifacts, quarantined }: Damage): string {
+export function describeDamage({ digest, what, artifacts, quarantined, remedy }: Damage): string {
   const state = { damaged: 'is damaged', missing: 'is missing', unreadable: 'cannot be read from the disk' }[what];
   const kept = quarantined === null ? '' : `, kept in ${quarantined}`;
   const disk = what === 'unreadable' ? ' Check the disk.' : '';
-  return `✖ ${artifacts.map((each) => quoteUnsafe(each)).join(', ') || 'nothing published'}: ${digest} ${state}${kept}. Import it again.${disk}`;
+  return `✖ ${artifacts.map((each) => quoteUnsafe(each)).join(', ') || 'nothing published'}: ${digest} ${state}${kept}. ${remedy}${disk}`;
 }
 
 class Findings {
@@ -172,7 +174,7 @@ async function verifyBlob(
     const outcome = await condemn({ blobs, catalog }, digest, verdict.seen);
     if (outcome === undefined) return undefined;
     if (outcome === 'changed') continue;
-    return { digest, what: verdict.what, artifacts: (await catalog.entriesOf(digest)).map(nameOf), ...outcome };
+    return { digest, what: verdict.what, ...(await concerned(catalog, digest)), ...outcome };
   }
   return undefined;
 }
@@ -223,8 +225,15 @@ function causeOf(error: unknown): unknown {
   return error instanceof Error ? error.cause : undefined;
 }
 
-function nameOf({ repository, path }: Entry): string {
-  return `${repository}/${path}`;
+/** What is published of a blob, and what a person can do about it. */
+async function concerned(catalog: Catalog, digest: Digest): Promise<Pick<Damage, 'artifacts' | 'remedy'>> {
+  const entries = await catalog.entriesOf(digest);
+  const artifacts = entries.map(({ repository, path }) => `${repository}/${path}`);
+  for (const name of new Set(entries.map(({ repository }) => repository))) {
+    if (await isVerbatim(catalog, name)) return { artifacts, remedy: '"airlock upstream sync" brings it again.' };
+  }
+  const isOurs = entries.some(({ artifact }) => artifact.channel === METADATA && !isContent(artifact));
+  return { artifacts, remedy: isOurs ? '"airlock verify --repair" writes it anew.' : 'Import it again.' };
 }
 
 /** Published paths whose blob was forgotten earlier, by whoever found it wrong. */
@@ -233,8 +242,7 @@ async function findLost(catalog: Catalog, found: Findings, signal: AbortSignal):
     throwIfAborted(signal);
     const { digest } = artifact;
     if (found.has(digest)) continue;
-    const artifacts = (await catalog.entriesOf(digest)).map(nameOf);
-    found.add({ digest, what: 'missing', artifacts, quarantined: null });
+    found.add({ digest, what: 'missing', ...(await concerned(catalog, digest)), quarantined: null });
   }
 }
 

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { limits } from '../../../src/limits.ts';
+import type { Artifact } from '../../../src/repo/catalog/artifact.ts';
 import type { Catalog, FolderItem } from '../../../src/repo/catalog/catalog.ts';
+import { listedDigest, listKey } from '../../../src/repo/catalog/list-key.ts';
 import { testArtifact, testDigest, testRelease } from '../../support/artifacts.ts';
 import { byBytes, type Check, collected, shown } from './under-test.ts';
 
@@ -180,6 +182,40 @@ function entryChecks(check: Check): void {
     assert.equal((await collected(under.catalog.entries('a', 2))).length, paths.length);
     assert.deepEqual(await collected(under.catalog.entries('nowhere', 1)), []);
   });
+
+  check(
+    'packages are listed in order, whatever brought them in or back, and the others apart from them',
+    async (under) => {
+      const rpm = (n: number, name: string, version: string): Artifact =>
+        testArtifact(n, { kind: 'rpm', facts: { name, epoch: 0, version, release: '1', arch: 'noarch' } });
+      const listed = async (...packages: Artifact[]) => {
+        const published = (await under.catalog.repository('a'))?.published ?? 0;
+        assert.deepEqual(await under.catalog.listedPackages('a'), packages.map(listKey));
+        const unlisted = await collected(under.catalog.entries('a', published, 'unlisted'));
+        assert.deepEqual(
+          unlisted.map(({ path }) => path),
+          ['repodata/x'],
+        );
+      };
+      const [old, next, other] = [rpm(1, 'router', '9'), rpm(2, 'router', '10'), rpm(3, 'agent', '1')];
+      const put = (path: string, artifact: Artifact) => ({ path, artifact, replace: true });
+      await under.publish('a', {
+        put: [put('Packages/r', old), put('Packages/a', other), put('repodata/x', testArtifact(4))],
+      });
+      await listed(other, old);
+      await under.publish('a', { put: [put('Packages/r10', next)] });
+      await listed(other, old, next);
+      await under.publish('a', { put: [put('Packages/r', next)], remove: ['Packages/a', 'Packages/r10'] });
+      await listed(next);
+      await under.catalog.transaction((tx) => tx.publishAgain('a', 2));
+      await listed(other, old, next);
+      assert.deepEqual(
+        [old, next, other].map((each) => listedDigest(listKey(each) ?? '')),
+        [1, 2, 3].map(testDigest),
+      );
+      assert.deepEqual(await under.catalog.listedPackages('nowhere'), []);
+    },
+  );
 
   check('entries are found by their digest, where they are published', async (under) => {
     const put = [

@@ -34,6 +34,9 @@ async function eventful(under: CatalogUnderTest): Promise<void> {
   await under.publish('images', { remove: ['z'], put: put(3, 'z') });
   await under.publish('images', { put: [...put(4, 'twice'), ...put(5, 'twice')] });
   await under.publish('other', { put: put(1, '6.3/x') });
+  await under.publish('other', {
+    put: [{ path: 'p.rpm', artifact: testArtifact(1, { kind: 'rpm', facts: { name: 'p' } }) }],
+  });
   await under.catalog.transaction((tx) => tx.withdrawFormer([testDigest(2)], 'faulty'));
   await assert.rejects(under.publish('other', { put: [{ path: '6.3/x', artifact: testArtifact(2) }] }));
 }

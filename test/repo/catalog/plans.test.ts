@@ -11,6 +11,7 @@ import { after, before, describe, test } from 'node:test';
 import type { PGlite } from '@electric-sql/pglite';
 import { type CompiledQuery, Kysely, PGliteDialect } from 'kysely';
 import type { Artifact } from '../../../src/repo/catalog/artifact.ts';
+import { listKey } from '../../../src/repo/catalog/list-key.ts';
 import { migrate } from '../../../src/repo/catalog/migrate.ts';
 import { connectSqlite } from '../../../src/repo/catalog/node-sqlite.ts';
 import { artifactId } from '../../../src/repo/catalog/open-revision.ts';
@@ -100,6 +101,7 @@ async function fill(db: Kysely<Database>, count: number): Promise<void> {
             artifact: artifactId(artifact),
             modified_at: 0,
             withdrawn_at: null,
+            list_key: listKey(artifact),
           })),
         )
         .execute();
@@ -155,6 +157,7 @@ const uses: Record<string, { run: (catalog: SqlCatalog) => Promise<unknown>; may
       for await (const _ of catalog.entries('a', 1)) break;
     },
   },
+  'the packages of a repository': { run: (catalog) => catalog.listedPackages('a') },
   'small facts': { run: (catalog) => catalog.meta('key') },
   publishing: { run: (catalog) => publishOne(catalog, 1) },
   'replacing and withdrawing': {
@@ -217,7 +220,8 @@ describe('SQLite plans', () => {
           if (maySort && step.startsWith('USE TEMP B-TREE FOR')) continue;
           const said = `${sql}\n${plan.join('\n')}`;
           assert.match(step, /^SEARCH |SUBQUERY/, said);
-          if (name !== 'a page of a revision')
+          if (name === 'the packages of a repository') assert.match(step, /USING COVERING INDEX entries_listed /, said);
+          else if (name !== 'a page of a revision')
             assert.doesNotMatch(step, /\(repository=\?\)$/, `all of a repository: ${said}`);
         }
       }

@@ -6,6 +6,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { describe, type TestContext, test } from 'node:test';
 import { limits } from '../../../src/limits.ts';
 import type { Catalog } from '../../../src/repo/catalog/catalog.ts';
+import { listKey } from '../../../src/repo/catalog/list-key.ts';
 import { connectSqlite } from '../../../src/repo/catalog/node-sqlite.ts';
 import { DiskRevisionLog } from '../../../src/repo/catalog/revision-log.ts';
 import { openSqliteCatalog } from '../../../src/repo/catalog/sqlite.ts';
@@ -76,6 +77,25 @@ describe('connections', () => {
     // Nothing keeps it open: the last connection to close takes the write-ahead log away.
     database.close();
     await assert.rejects(rm(`${file}-wal`), { code: 'ENOENT' });
+  });
+
+  test('packages of a catalog that was made before they were listed are listed', async (t) => {
+    const dir = await tempDir(t);
+    const rpm = (n: number) => testArtifact(n, { kind: 'rpm', facts: { name: `p${n}`, version: '1' } });
+    const put = [3, 1, 2].map((n) => ({ path: `p${n}.rpm`, artifact: rpm(n) }));
+    const before = await open(t, dir);
+    await before.transaction((tx) => publishIn(tx, 'a', { put: [...put, { path: 'x', artifact: testArtifact(4) }] }));
+    await before.transaction((tx) => publishIn(tx, 'a', { remove: ['p2.rpm'] }));
+    await before.close();
+    const database = new DatabaseSync(path.join(dir, 'catalog.sqlite'));
+    database.exec(`
+      drop index entries_listed;
+      alter table entries drop column list_key;
+      delete from kysely_migration where name = '0005-listed'`);
+    database.close();
+    const catalog = await open(t, dir);
+    assert.deepEqual(await catalog.listedPackages('a'), [rpm(1), rpm(3)].map(listKey));
+    assert.deepEqual(shown(await collected(catalog.entries('a', 2, 'unlisted'))), ['x=4']);
   });
 
   test('what cannot be opened says why', async (t) => {

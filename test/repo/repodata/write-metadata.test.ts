@@ -44,9 +44,10 @@ async function membersOf({ bytes }: Written, compression: Compression): Promise<
   const format = COMPRESSION[compression];
   const members = [...(await readIndex(countingSource(bytes), format)).values()].flat();
   return Promise.all(
-    members.map(({ position, length, openLength }) =>
-      format.decompress(bytes.subarray(position, position + length), openLength),
-    ),
+    members.map(async (member) => {
+      const { position, length } = member;
+      return Buffer.concat(await format.decompress(bytes.subarray(position, position + length), [member]));
+    }),
   );
 }
 

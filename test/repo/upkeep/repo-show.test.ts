@@ -17,7 +17,7 @@ function multiply(file: string, count: number): void {
   database.exec(`
     with recursive numbers(n) as (select 1 union all select n + 1 from numbers where n < ${count - 1})
     insert into entries
-    select repository, folder, n, from_revision, until_revision, artifact, modified_at, withdrawn_at
+    select repository, folder, n, from_revision, until_revision, artifact, modified_at, withdrawn_at, list_key
     from entries cross join numbers`);
   database.close();
 }

@@ -16,10 +16,12 @@ export interface CompressionFormat {
   readonly opening: Uint8Array;
   compress(bytes: Uint8Array): Promise<Buffer>;
   /**
-   * Undoes `compress`. Damage may go unnoticed.
-   * @param length of what comes out; more is refused before it takes memory. @throws what zlib throws
+   * Undoes `compress` for pieces that lie one behind the other.
+   * @param pieces what they are; more than they say is refused before it takes memory
+   * @returns what was compressed, in order, in as many parts as is convenient
+   * @throws an error if it has other lengths or CRCs; what zlib throws
    */
-  decompress(bytes: Uint8Array, length: number): Promise<Buffer>;
+  decompress(bytes: Uint8Array, pieces: readonly CompressedPiece[]): Promise<readonly Buffer[]>;
   /** @param content of the whole file, but for what the closing adds to it */
   closing(hidden: Uint8Array, content: { readonly crc: number; readonly size: number }): Closing;
   /**
@@ -28,6 +30,14 @@ export interface CompressionFormat {
    * @returns where the closing begins, from the end of the file; undefined if there is none of that kind
    */
   hiddenIn(read: ReadFromEnd): Promise<{ readonly hidden: Buffer; readonly length: number } | undefined>;
+}
+
+export interface CompressedPiece {
+  /** Bytes, and bytes of what was compressed. */
+  readonly length: number;
+  readonly openLength: number;
+  /** CRC-32 of what was compressed. */
+  readonly openCrc: number;
 }
 
 export interface Closing {

@@ -1,5 +1,5 @@
 import { promisify } from 'node:util';
-import { constants, crc32, deflateRaw, inflateRaw } from 'node:zlib';
+import { constants, crc32, deflateRaw, gunzip } from 'node:zlib';
 import type { CompressionFormat } from './compression.ts';
 import { crc32Joined } from './crc32-joined.ts';
 import { oneBuffer } from './one-buffer.ts';
@@ -21,7 +21,7 @@ const COMMENT = /^<!-- airlock ([A-Za-z0-9+/=]*) [0-9a-f]{8} -->\n$/;
 const COMMENT_END = ' 00000000 -->\n'.length;
 
 const compressed = promisify(deflateRaw);
-const decompressed = promisify(inflateRaw);
+const decompressed = promisify(gunzip);
 
 /**
  * One gzip member, because libxml2 takes what follows the first one for text. Its pieces are runs of deflate blocks: a full
@@ -35,16 +35,22 @@ export const gzipFormat: CompressionFormat = {
 
   compress: (bytes) => compressed(bytes, { level: LEVEL, finishFlush: constants.Z_FULL_FLUSH }),
 
-  decompress: (bytes, length) => decompressed(Buffer.concat([bytes, LAST_BLOCK]), oneBuffer(length)),
+  /** Pieces in a row are one run of blocks. As a gzip file of its own it has its CRC and length checked by zlib. */
+  async decompress(bytes, pieces) {
+    let [crc, size] = [0, 0];
+    for (const { openLength, openCrc } of pieces) {
+      crc = crc32Joined(crc, openCrc, openLength);
+      size += openLength;
+    }
+    return [await decompressed(Buffer.concat([HEADER, bytes, LAST_BLOCK, trailer(crc, size)]), oneBuffer(size))];
+  },
 
   closing(hidden, { crc, size }) {
     const text = `<!-- airlock ${Buffer.from(hidden).toString('base64')}`;
     const length = storedLength(text.length + COMMENT_END) + TRAILER;
     const content = Buffer.from(`${text} ${length.toString(16).padStart(8, '0')} -->\n`);
-    const trailer = Buffer.alloc(TRAILER);
-    trailer.writeUInt32LE(crc32Joined(crc, crc32(content), content.length), 0);
-    trailer.writeUInt32LE((size + content.length) % 2 ** 32, 4);
-    return { bytes: Buffer.concat([stored(content), trailer]), content };
+    const end = trailer(crc32Joined(crc, crc32(content), content.length), size + content.length);
+    return { bytes: Buffer.concat([stored(content), end]), content };
   },
 
   async hiddenIn(read) {
@@ -56,6 +62,14 @@ export const gzipFormat: CompressionFormat = {
     return hidden === undefined ? undefined : { hidden: Buffer.from(hidden, 'base64'), length };
   },
 };
+
+/** What ends a member: the CRC and the length of its content (RFC 1952 section 2.3.1). */
+function trailer(crc: number, size: number): Buffer {
+  const bytes = Buffer.alloc(TRAILER);
+  bytes.writeUInt32LE(crc, 0);
+  bytes.writeUInt32LE(size % 2 ** 32, 4);
+  return bytes;
+}
 
 function storedLength(length: number): number {
   return length + STORED_HEAD * Math.ceil(length / STORED_MOST);

@@ -1,19 +1,14 @@
 import { limits } from '../../../limits.ts';
 import type { ByteSource } from '../../blobs/blob-store.ts';
-import type { CompressionFormat } from './compression.ts';
+import type { CompressedPiece, CompressionFormat } from './compression.ts';
 
 /** Hexadecimal digits: what a group of packages is told by. */
 export type GroupKey = string;
 
 /** A piece of a metadata file that is compressed by itself. */
-export interface Member {
+export interface Member extends CompressedPiece {
   /** Of the packages in it; null for head and foot. Members in a row with the same key are one group. */
   readonly key: GroupKey | null;
-  /** Bytes in the file, and when decompressed. */
-  readonly length: number;
-  readonly openLength: number;
-  /** CRC-32 of what it is when decompressed. */
-  readonly openCrc: number;
 }
 
 /** Where a member lies in the file. */

@@ -15,7 +15,7 @@ const FORMAT = 'airlock metadata 2';
 export interface PackageList {
   readonly count: number;
   /** In the order of `packageSortKey`, each once. */
-  digests(): Iterable<Digest> | AsyncIterable<Digest>;
+  digests(): Iterable<Digest>;
   /** What `packageFragments` gave for these packages, in this order. Asked for only where no earlier file has them. */
   fragments(kind: MetadataKind, digests: readonly Digest[]): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 }
@@ -83,62 +83,93 @@ async function writeMembers(
 ): Promise<number> {
   const { head, foot } = metadataFrame(kind, packages.count);
   let [count, copied] = [0, 0];
+  const run = new Run(async (members) => {
+    if (previous !== undefined) await output.add(copiedFrom(previous, members, format));
+  });
   await output.add(compressed(head, null, format));
-  for await (const group of groupsOf(packages.digests())) {
+  for (const group of groupsOf(packages.digests())) {
     const key = groupKey(kind, format, group);
     const members = known.get(key);
-    if (previous !== undefined && members !== undefined) {
-      for (const member of members) await output.add(copiedFrom(previous, member, format));
+    if (members !== undefined) {
+      for (const member of members) await run.add(member);
       copied += group.length;
     } else {
+      await run.end();
       for await (const bytes of batches(packages.fragments(kind, group), group.length)) {
         await output.add(compressed(bytes, key, format));
       }
     }
     count += group.length;
   }
+  await run.end();
   if (count !== packages.count) throw new AirlockError('internal', wrongCount(count, packages.count));
   await output.add(compressed(foot, null, format));
   return copied;
 }
 
-/** A member on its way: the thread pool works on it while others are written. */
+/** Members that lie one behind the other in the file before are copied together: a read, a decompression and a write for all. */
+class Run {
+  readonly #copy: (members: readonly PlacedMember[]) => Promise<void>;
+  #members: PlacedMember[] = [];
+  #openLength = 0;
+
+  constructor(copy: (members: readonly PlacedMember[]) => Promise<void>) {
+    this.#copy = copy;
+  }
+
+  async add(member: PlacedMember): Promise<void> {
+    const last = this.#members.at(-1);
+    const follows = last === undefined || last.position + last.length === member.position;
+    if (!follows || this.#openLength + member.openLength > limits.repodata.run) await this.end();
+    this.#members.push(member);
+    this.#openLength += member.openLength;
+  }
+
+  async end(): Promise<void> {
+    const members = this.#members;
+    [this.#members, this.#openLength] = [[], 0];
+    if (members.length > 0) await this.#copy(members);
+  }
+}
+
+/** One member or several in a row, on their way: the thread pool works on them while others are written. */
 interface Pending {
-  readonly key: GroupKey | null;
   /** Bytes of memory that it takes, about. */
   readonly weight: number;
-  readonly bytes: Promise<Piece>;
+  readonly piece: Promise<Piece>;
 }
 
 interface Piece {
   readonly packed: Uint8Array;
-  readonly open: Uint8Array;
-  readonly openCrc: number;
+  readonly open: readonly Uint8Array[];
+  readonly members: readonly Member[];
 }
 
 function compressed(open: Uint8Array, key: GroupKey | null, format: CompressionFormat): Pending {
-  return {
-    key,
-    weight: open.length,
-    bytes: format.compress(open).then((packed) => ({ packed, open, openCrc: crc32(open) })),
+  const compress = async (): Promise<Piece> => {
+    const packed = await format.compress(open);
+    const member = { key, length: packed.length, openLength: open.length, openCrc: crc32(open) };
+    return { packed, open: [open], members: [member] };
   };
+  return { weight: open.length, piece: compress() };
 }
 
-function copiedFrom(previous: ByteSource, member: PlacedMember, format: CompressionFormat): Pending {
-  const read = async () => {
-    const packed = Buffer.alloc(member.length);
+/** @param members which lie one behind the other there */
+function copiedFrom(previous: ByteSource, members: readonly PlacedMember[], format: CompressionFormat): Pending {
+  const length = members.reduce((sum, each) => sum + each.length, 0);
+  const openLength = members.reduce((sum, each) => sum + each.openLength, 0);
+  const position = members[0]?.position ?? 0;
+  const read = async (): Promise<Piece> => {
     try {
-      if ((await previous.readAt(packed, member.position)) !== member.length) throw new Error('it is cut short');
-      const open = await format.decompress(packed, member.openLength);
-      const openCrc = crc32(open);
-      if (open.length === member.openLength && openCrc === member.openCrc) return { packed, open, openCrc };
-      throw new Error('a part of it has other content');
+      const packed = Buffer.allocUnsafe(length);
+      if ((await previous.readAt(packed, position)) !== length) throw new Error('it is cut short');
+      return { packed, open: await format.decompress(packed, members), members };
     } catch (cause) {
       const message = 'The repository metadata published before is damaged; write it again from its packages.';
-      throw new AirlockError('blob.damaged', message, { cause, details: { position: member.position } });
+      throw new AirlockError('blob.damaged', message, { cause, details: { position } });
     }
   };
-  return { key: member.key, weight: member.length + member.openLength, bytes: read() };
+  return { weight: length + openLength, piece: read() };
 }
 
 /** Writes members in order, a few of them under way. */
@@ -161,7 +192,7 @@ class Output {
 
   async add(member: Pending): Promise<void> {
     // It may fail while an earlier one is being written; then it is that one's error that counts.
-    member.bytes.catch(() => undefined);
+    member.piece.catch(() => undefined);
     this.#pending.push(member);
     this.#weight += member.weight;
     while (this.#pending.length > limits.repodata.pending || this.#weight > limits.repodata.pendingBytes) {
@@ -187,20 +218,22 @@ class Output {
 
   /** After a failure work may still be under way, and read from what the caller is about to close. */
   async settled(): Promise<void> {
-    await Promise.allSettled(this.#pending.map(({ bytes }) => bytes));
+    await Promise.allSettled(this.#pending.map(({ piece }) => piece));
   }
 
   async #writeFirst(): Promise<void> {
     const [first] = this.#pending;
     if (first === undefined) return;
-    const { packed, open, openCrc } = await first.bytes;
+    const { packed, open, members } = await first.piece;
     this.#pending.shift();
     this.#weight -= first.weight;
-    this.#openHash.update(open);
-    this.#openSize += open.length;
-    this.#openCrc = crc32Joined(this.#openCrc, openCrc, open.length);
+    for (const bytes of open) this.#openHash.update(bytes);
     if (this.#members.length === 0) await this.#write(this.#format.opening);
-    this.#members.push({ key: first.key, length: packed.length, openLength: open.length, openCrc });
+    for (const { key, length, openLength, openCrc } of members) {
+      this.#openSize += openLength;
+      this.#openCrc = crc32Joined(this.#openCrc, openCrc, openLength);
+      this.#members.push({ key, length, openLength, openCrc });
+    }
     await this.#write(packed);
   }
 
@@ -212,9 +245,9 @@ class Output {
 }
 
 /** Cuts behind every package whose digest says so: on average every 64th. */
-async function* groupsOf(digests: Iterable<Digest> | AsyncIterable<Digest>): AsyncGenerator<Digest[], void, undefined> {
+function* groupsOf(digests: Iterable<Digest>): Generator<Digest[], void, undefined> {
   let group: Digest[] = [];
-  for await (const digest of digests) {
+  for (const digest of digests) {
     group.push(digest);
     const isBorder = Number.parseInt(digest.slice(-8), 16) % limits.repodata.groupPackages === 0;
     if (!isBorder && group.length < 4 * limits.repodata.groupPackages) continue;

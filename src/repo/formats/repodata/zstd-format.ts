@@ -1,5 +1,5 @@
 import { promisify } from 'node:util';
-import { constants, zstdCompress, zstdDecompress } from 'node:zlib';
+import { constants, crc32, zstdCompress, zstdDecompress } from 'node:zlib';
 import type { CompressionFormat } from './compression.ts';
 import { oneBuffer } from './one-buffer.ts';
 
@@ -24,7 +24,18 @@ export const zstdFormat: CompressionFormat = {
       params: { [constants.ZSTD_c_compressionLevel]: LEVEL, [constants.ZSTD_c_checksumFlag]: 1 },
     }),
 
-  decompress: (bytes, length) => decompressed(bytes, oneBuffer(length)),
+  /** One by one: Node.js reads the first frame and nothing behind it. */
+  async decompress(bytes, pieces) {
+    let position = 0;
+    const work = pieces.map(async ({ length, openLength, openCrc }) => {
+      const frame = bytes.subarray(position, position + length);
+      position += length;
+      const open = await decompressed(frame, oneBuffer(openLength));
+      if (open.length === openLength && crc32(open) === openCrc) return open;
+      throw new Error('a piece has other content');
+    });
+    return await Promise.all(work);
+  },
 
   closing(hidden) {
     const bytes = Buffer.alloc(HEAD + hidden.length + LENGTH);
