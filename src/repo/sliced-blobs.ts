@@ -31,6 +31,7 @@ export function slicedBlobs(inner: BlobStore, catalog: Pick<Catalog, 'blob' | 'v
       }
     },
     create: (options) => inner.create(options),
+    put: (bytes, expected) => inner.put(bytes, expected),
     resume: (id) => inner.resume(id),
     delete: (digest) => inner.delete(digest),
     // Of a slice nothing is moved: what lies beside it in its container may be good.

@@ -67,6 +67,34 @@ export function blobStoreConformance(name: string, make: () => Promise<BlobStore
         assert.equal(digestOf(await readBlob(store, digestOf(bytes))), digestOf(bytes));
       });
 
+      check('may be stored in one go, many at once', async ({ store }) => {
+        const all = Array.from({ length: 2 * limits.storeTogether + 3 }, (_, seed) => pattern(seed * 37, seed));
+        const stats = await Promise.all(
+          all.map((bytes) => store.put(bytes, { digest: digestOf(bytes), size: bytes.length })),
+        );
+        assert.deepEqual(
+          stats.map(({ digest }) => digest),
+          all.map((bytes) => digestOf(bytes)),
+        );
+        for (const [index, stat] of stats.entries()) {
+          assert.deepEqual(await store.stat(stat.digest), stat);
+          assert.deepEqual(await readBlob(store, stat.digest), all[index]);
+        }
+        const again = await store.put(pattern(37, 1));
+        assert.deepEqual(await store.stat(again.digest), again);
+      });
+
+      check('in one go is what was expected, or is not kept; others at the same time are', async ({ store }) => {
+        const [good, bad] = [pattern(1000, 41), pattern(1000, 42)];
+        const kept = store.put(good);
+        await rejects(store.put(bad, { digest: digestOf(good) }), 'blob.digest-mismatch');
+        await rejects(store.put(bad, { size: 999 }), 'blob.size-mismatch');
+        const stat = await kept;
+        assert.deepEqual(await listed(store), [stat]);
+        await store.close();
+        await assert.rejects(store.put(good));
+      });
+
       check('that is not there is missing', async ({ store }) => {
         const digest = digestOf(pattern(5, 3));
         assert.equal(await store.stat(digest), undefined);

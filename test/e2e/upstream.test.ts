@@ -295,6 +295,65 @@ test('offline nothing is dialled; upstreams that are not there are told with tho
   }
 });
 
+test('of a site that did not change, no listing comes again: nginx with index pages', needs('nginx'), async (t) => {
+  const nginx = await startNginx(t, 1, () => ({ lines: ['index index.html;'] }));
+  const bytes = imageIso('6.3.0-107.r1.el7');
+  const dir = path.join(nginx.dir, 'isos', '6.3');
+  await mkdir(dir, { recursive: true });
+  await publishFile(dir, IMAGE_ISO, bytes);
+  const link = (name: string, behind: string) => `<a href="${name}">${name}</a>  18-Nov-2021 19:54  ${behind}\n`;
+  const index = async (folder: string, ...links: string[]) =>
+    await writeFile(
+      path.join(nginx.dir, folder, 'index.html'),
+      `<title>Index of x</title><pre>${links.join('')}</pre>`,
+    );
+  const files = [link(IMAGE_ISO, `${bytes.length}`), link(`${IMAGE_ISO}.sha256sum`, '105')];
+  await index('isos', link('6.3/', '-'));
+  await index('isos/6.3', ...files);
+  const site = await conductor(t, `http://127.0.0.1:${nginx.ports[0]}`, ['kind: releases, path: isos']);
+  assert.deepEqual((await site.sync()).added, [`images/6.3/${IMAGE_ISO}`]);
+  const before = (await nginx.requests()).length;
+  const again = await site.sync();
+  assert.deepEqual([again.added, again.json.requests, again.json.bytes], [[], 2, 0]);
+  const asked = (await nginx.requests()).slice(before);
+  assert.deepEqual(
+    asked.map(({ uri, status, bytes: sent }) => [uri, status, sent]),
+    [
+      ['/isos/', '304', '0'],
+      ['/isos/6.3/', '304', '0'],
+    ],
+  );
+  const newer = 'SSR-6.3.3-40.r2.el7.x86_64.ibu-v1.iso';
+  await publishFile(dir, newer, imageIso('6.3.3-40.r2.el7'));
+  await index('isos/6.3', ...files, link(newer, '-'));
+  assert.deepEqual((await site.sync()).added, [`images/6.3/${newer}`]);
+});
+
+test('of an Artifactory that did not change, neither page nor list comes again', async (t) => {
+  const origin = await Origin.start(t);
+  const bytes = imageIso('6.3.0-107.r1.el7');
+  const page = `<title>Index of isos</title><pre><a href="6.3/">6.3/</a></pre><address>Artifactory/7.77.5 Server</address>`;
+  const list = (names: readonly string[]) => {
+    const files = names.map((name) => ({ uri: `/6.3/${name}`, size: bytes.length, sha2: digestOf(bytes).slice(7) }));
+    return { bytes: Buffer.from(JSON.stringify({ files })), headers: { 'content-type': 'application/json' } };
+  };
+  const deep = '/api/storage/isos?list&deep=1&listFolders=0';
+  origin.files.set('/isos/', { bytes: Buffer.from(page), headers: { 'content-type': 'text/html' } });
+  origin.files.set(deep, list([IMAGE_ISO]));
+  origin.files.set(`/isos/6.3/${IMAGE_ISO}`, { bytes });
+  const site = await conductor(t, origin.url, ['kind: releases, path: isos']);
+  assert.equal((await site.sync('--dry-run')).json.forecast.files, 1);
+  assert.deepEqual((await site.sync()).added, [`images/6.3/${IMAGE_ISO}`]);
+  const sent = [origin.sent('/isos/'), origin.sent(deep)];
+  assert.ok(sent.every((each) => each > 0));
+  const again = await site.sync();
+  assert.deepEqual([again.code, again.added, again.json.requests, again.json.bytes], [0, [], 2, 0]);
+  assert.deepEqual([origin.sent('/isos/'), origin.sent(deep)], sent);
+  origin.files.set(deep, list([]));
+  const empty = await site.sync();
+  assert.equal(empty.json.rules[0]?.removed.length, 0, 'what shrinks to nothing removes nothing');
+});
+
 test('a conductor mirrors another one, by digest', async (t) => {
   const origin = await conductor(t, 'http://127.0.0.1:1', ['kind: releases, path: a']);
   const stick = await tempDir(t);

@@ -3,6 +3,7 @@
  *
  *     hold BYTES plain|resumable    writes, says `ID`, waits
  *     commit BYTES                  writes and commits, says the digest or the code of the error
+ *     together COUNT                stores so many at once, says of each the digest or the code of the error, in one line
  *     suspend BYTES                 writes and suspends, says `ID`, then `suspended`
  *     resume ID                     resumes and commits, says the digest or the code of the error
  *     churn SEED                    stores and suspends for ever, says `blob DIGEST` or `partial ID BYTES` after each
@@ -31,14 +32,32 @@ async function say(store: BlobStore, work: () => Promise<string>): Promise<void>
   try {
     console.log(await work());
   } catch (error) {
-    console.log(isAirlockError(error) ? error.code : systemCode(error));
+    console.log(codeOf(error));
   } finally {
     await store.close();
   }
 }
 
+/** Bytes of the `n`th of those that are stored together. */
+export function small(n: number): Uint8Array {
+  return pattern(1000 + n, n);
+}
+
+async function together(store: BlobStore, count: number, first = 0): Promise<string[]> {
+  const all = Array.from({ length: count }, (_, index) => store.put(small(first + index)));
+  return await Promise.all(all.map((one) => one.then(({ digest }) => digest, codeOf)));
+}
+
+function codeOf(error: unknown): string {
+  return String(isAirlockError(error) ? error.code : systemCode(error));
+}
+
 async function churn(store: BlobStore, seed: number): Promise<never> {
   for (let n = seed; ; n++) {
+    if (n % 4 === 0) {
+      for (const said of await together(store, 5, 5 * n)) console.log(`blob ${said}`);
+      continue;
+    }
     const writer = await store.create({ resumable: n % 2 === 0 });
     const bytes = pattern(((n * 7919) % 100) * 1000, n);
     await writer.writeAt(0, bytes);
@@ -56,6 +75,10 @@ async function run([data = '', verb, first = '', second]: string[]): Promise<voi
   if (verb === 'churn') await churn(store, Number(first));
   if (verb === 'resume') {
     await say(store, async () => (await (await store.resume(first)).commit()).digest);
+    return;
+  }
+  if (verb === 'together') {
+    await say(store, async () => (await together(store, Number(first))).join(' '));
     return;
   }
   if (verb === 'hold' || verb === 'suspend') {

@@ -14,7 +14,8 @@ import { readAhead } from '../../src/repo/blobs/read-ahead.ts';
 import { digestOf, pattern, put, readBlob, rejects } from '../conformance/blob-store.ts';
 import { type Child, partialFiles, startChild, withDirectory } from '../repo/blobs/support.ts';
 import { needs, needsRoot } from '../support/needs.ts';
-import { chunk, fill } from './blob-child.ts';
+import { parseTrace, STRACE, straceFor } from '../support/strace.ts';
+import { chunk, fill, small } from './blob-child.ts';
 
 const MiB = 1024 * 1024;
 
@@ -123,14 +124,14 @@ describe('a process killed while it writes', () => {
 describe('with strace', needs('strace'), () => {
   /** Options that fail or kill at the `n`th call of one kind, and write down what happened. */
   function inject(log: string, call: string, fault: string): string[] {
-    return ['strace', '-f', '-qq', '-y', '-o', log, '-e', `trace=${call}`, '-e', `inject=${call}:${fault}`];
+    return [...straceFor(fault), '-qq', '-y', '-o', log, '-e', `trace=${call}`, '-e', `inject=${call}:${fault}`];
   }
 
   test('a commit syncs the file, renames it, and syncs the folder, in this order', () =>
     withDirectory(async (dir) => {
       const log = path.join(dir, 'log');
       const data = path.join(dir, 'data');
-      const wrapper = ['strace', '-f', '-qq', '-y', '-o', log, '-e', 'trace=fsync,fdatasync,rename,fchmod'];
+      const wrapper = [...STRACE, '-qq', '-y', '-o', log, '-e', 'trace=fsync,fdatasync,rename,fchmod'];
       const committing = child(data, ['commit', 50_000], wrapper);
       const digest = (await committing.line()) as Digest;
       await committing.finish();
@@ -174,6 +175,56 @@ describe('with strace', needs('strace'), () => {
       }
       assert.ok(failed.some((file) => file.endsWith('.part')));
       assert.ok(failed.includes(layout.shardDir(data, filledDigest(50_000))));
+    }));
+
+  test('of blobs stored together each is synced, then renamed, then its folder synced, before anybody is told', () =>
+    withDirectory(async (dir) => {
+      const log = path.join(dir, 'log');
+      const data = path.join(dir, 'data');
+      const wrapper = [...STRACE, '-qq', '-y', '-o', log, '-e', 'trace=fsync,rename,write'];
+      const storing = child(data, ['together', 40], wrapper);
+      const digests = (await storing.line()).split(' ') as Digest[];
+      await storing.finish();
+      assert.deepEqual(
+        digests,
+        Array.from({ length: 40 }, (_, n) => digestOf(small(n))),
+      );
+      const calls = parseTrace(await readFile(log, 'utf8'));
+      const told = calls.find(({ name, args }) => name === 'write' && args.includes('"sha256:')); // strace cuts what is long
+      assert.ok(told !== undefined);
+      const folders = new Set<string>();
+      for (const digest of digests) {
+        const named = calls.find(({ name, paths }) => name === 'rename' && paths[1] === layout.blobPath(data, digest));
+        const part = named?.paths[0];
+        const synced = calls.find(({ name, paths }) => name === 'fsync' && paths[0] === part);
+        assert.ok(named !== undefined && synced !== undefined && synced.ended < named.began, digest);
+        const shard = layout.shardDir(data, digest);
+        folders.add(shard);
+        const lasting = calls.filter(({ name, paths }) => name === 'fsync' && paths[0] === shard);
+        assert.ok(lasting.some(({ began, ended }) => began > named.ended && ended < told.began));
+      }
+      const flushes = calls.filter(({ name, paths }) => name === 'fsync' && folders.has(paths[0] ?? ''));
+      assert.ok(flushes.length <= folders.size, 'each folder once');
+    }));
+
+  test('of blobs stored together, those that a failed fsync concerns are not stored, the others are', () =>
+    withDirectory(async (dir) => {
+      const data = path.join(dir, 'data');
+      const digests = Array.from({ length: 2 }, (_, n) => digestOf(small(n)));
+      await withStore(data, async (store) => await store.delete(await put(store, pattern(10, 1)))); // the folder is there already
+      for (let n = 1; ; n++) {
+        assert.ok(n < 100);
+        const storing = child(data, ['together', 2], inject('/dev/null', 'fsync', `error=EIO:when=${n}`));
+        const said = (await storing.line()).split(' ');
+        await storing.finish();
+        await withStore(data, async (store) => {
+          const stored = digests.filter((digest) => said.includes(digest));
+          assert.deepEqual((await blobsOf(store)).toSorted(), stored.toSorted(), said.join());
+          for (const digest of stored) await store.delete(digest);
+        });
+        assert.deepEqual(await partialFiles(data), []);
+        if (!said.includes('EIO')) break;
+      }
     }));
 
   test('a failed early flush is not forgotten when the last fsync succeeds', () =>
@@ -268,6 +319,8 @@ describe('a power cut', () => {
       const store = await openDiskStore(dir);
       const digests: Digest[] = [];
       for (let seed = 0; seed < 10; seed++) digests.push(await put(store, pattern(20_000, seed)));
+      const together = await Promise.all(Array.from({ length: 100 }, (_, n) => store.put(small(n))));
+      digests.push(...together.map(({ digest }) => digest));
       const suspended = await store.create();
       await fill(suspended, 3 * MiB);
       await suspended.suspend();

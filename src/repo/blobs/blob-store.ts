@@ -115,6 +115,12 @@ export interface BlobStore {
   open(digest: Digest, range?: ByteRange): Promise<BlobReader>;
   create(options?: CreateOptions): Promise<BlobWriter>;
   /**
+   * Stores bytes that are in memory, as `create`, `writeAt` and `commit(expected)` do, in one go. Many at once cost far less
+   * than one after the other. The bytes must stay as they are until then.
+   * @throws as `commit`, and space.insufficient; nothing is left then
+   */
+  put(bytes: Uint8Array, expected?: Expected): Promise<BlobStat>;
+  /**
    * Takes over the partial file of a writer that was suspended or whose process died.
    * @throws blob.missing if there is none, blob.busy if its writer lives
    */

@@ -4,7 +4,7 @@ import { chmod, lstat, open, opendir, rename, rm, stat, statfs, unlink } from 'n
 import path from 'node:path';
 import { AirlockError, systemCode } from '../../errors.ts';
 import { busyPartial, missingBlob, missingPartial, storeIsClosed } from './blob-errors.ts';
-import type { BlobReader, BlobStat, BlobStore, BlobWriter, CreateOptions, Digest } from './blob-store.ts';
+import type { BlobReader, BlobStat, BlobStore, BlobWriter, CreateOptions, Digest, Expected } from './blob-store.ts';
 import { ByteRanges } from './byte-ranges.ts';
 import { blobStat, DiskReader } from './disk-reader.ts';
 import { DiskWriter, type Staging, type WriterHome } from './disk-writer.ts';
@@ -15,6 +15,7 @@ import { readJournal } from './partial-journal.ts';
 import { Partials } from './partials.ts';
 import { PositionalFile } from './positional-file.ts';
 import { Shards } from './shards.ts';
+import { SmallBlobs } from './small-blobs.ts';
 
 export interface DiskStoreOptions {
   /** Clock for the age of partial files, milliseconds since 1970. Default Date.now. */
@@ -43,6 +44,7 @@ class DiskStore implements BlobStore {
   readonly #dataDir: string;
   readonly #partials: Partials;
   readonly #writerHome: WriterHome;
+  readonly #smallBlobs: SmallBlobs;
   readonly #readers = new Set<DiskReader>();
   /** By identifier; undefined while its partial file is being opened. */
   readonly #writers = new Map<string, DiskWriter | undefined>();
@@ -58,6 +60,8 @@ class DiskStore implements BlobStore {
       suspend: (id) => partials.suspend(id),
       ended: (id) => this.#writers.delete(id),
     };
+    const { shards } = this.#writerHome;
+    this.#smallBlobs = new SmallBlobs({ dataDir, shards, home: () => partials.home() });
   }
 
   async stat(digest: Digest): Promise<BlobStat | undefined> {
@@ -95,6 +99,11 @@ class DiskStore implements BlobStore {
         throw asSpaceError(error, layout.partPath(dir, id));
       }
     });
+  }
+
+  async put(bytes: Uint8Array, expected: Expected = {}): Promise<BlobStat> {
+    this.#mustBeOpen();
+    return await this.#smallBlobs.put(bytes, expected);
   }
 
   async resume(id: string): Promise<BlobWriter> {
@@ -147,6 +156,7 @@ class DiskStore implements BlobStore {
     this.#closed = true;
     await Promise.all([...this.#writers.values()].map((writer) => writer?.cancel()));
     await Promise.all([...this.#readers].map((reader) => reader.close()));
+    await this.#smallBlobs.close();
     await this.#writerHome.hashing.close();
     await this.#partials.release();
   }

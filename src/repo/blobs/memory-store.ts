@@ -44,6 +44,16 @@ export class MemoryStore implements BlobStore {
     return this.#startWriter(randomBytes(16).toString('hex'), new Staged());
   }
 
+  async put(bytes: Uint8Array, expected: Expected = {}): Promise<BlobStat> {
+    const writer = await this.create();
+    try {
+      await writer.writeAt(0, bytes);
+      return await writer.commit(expected);
+    } finally {
+      await writer.cancel();
+    }
+  }
+
   async resume(id: string): Promise<BlobWriter> {
     if (this.#writers.has(id)) throw busyPartial(id);
     const staged = this.#suspended.get(id);

@@ -19,11 +19,13 @@ export class Shards {
   async prepare(digest: Digest): Promise<string> {
     const dir = shardDir(this.#dataDir, digest);
     if (this.#ready.has(dir)) return dir;
-    await makeDirectory(dir);
-    // also where it was there already: its maker may have been killed before it was durable
+    const isNew = await makeDirectory(dir);
     const shards = shardsDir(this.#dataDir);
-    const parents = this.#ready.size === 0 ? [shards, path.dirname(shards), this.#dataDir] : [shards];
-    for (const parent of parents) await syncDirectory(parent);
+    if (this.#ready.size === 0) {
+      for (const each of [shards, path.dirname(shards), this.#dataDir]) await syncDirectory(each);
+    }
+    // Where it was there already, its maker may have been killed before it was durable.
+    else if (!isNew) await syncDirectory(shards);
     this.#ready.add(dir);
     return dir;
   }

@@ -109,6 +109,8 @@ export interface CatalogTransaction {
    *   where it is.
    */
   recordBlob(stat: BlobStat, within?: Place | null): Promise<void>;
+  /** As `recordBlob`, for many at once: a tenth of the work. */
+  recordBlobs(stats: readonly BlobStat[]): Promise<void>;
   /**
    * Says that the bytes of a blob were proven again, under this stamp.
    * @returns false if it is no longer recorded, `prune` having taken it; nothing is changed then
@@ -181,8 +183,13 @@ export interface Catalog {
    * @param after the last item of the page before
    */
   folder(repository: string, folder: string, page: { after?: FolderItem; limit: number }): Promise<FolderItem[]>;
-  /** All entries of a revision, by folder and then by name, read in pages. */
-  entries(repository: string, revision: number): AsyncIterable<Entry>;
+  /**
+   * Entries of a revision, by folder and then by name, read in pages.
+   * @param which those that are no packages with `unlisted`. Default: all
+   */
+  entries(repository: string, revision: number, which?: 'all' | 'unlisted'): AsyncIterable<Entry>;
+  /** The published packages of a repository as sorted keys (list-key.ts): one read of an index. */
+  listedPackages(repository: string): Promise<string[]>;
 
   /** Published entries that carry a release (kind image or package), newest first. */
   releases(filter?: ReleaseFilter): Promise<Entry[]>;

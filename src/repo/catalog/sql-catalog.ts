@@ -21,6 +21,7 @@ import {
 } from './catalog.ts';
 import { changedArtifacts, wrongNumbers } from './inconsistencies.ts';
 import {
+  listedPackages,
   type PackageRecord,
   type PackageText,
   type Provide,
@@ -202,18 +203,23 @@ export class SqlCatalog implements Catalog {
     return row?.folder.slice(folder.length).split('/', 1)[0];
   }
 
-  async *entries(repository: string, revision: number): AsyncIterable<Entry> {
-    const rows = inPathOrder((after) =>
-      entryQuery(this.#db)
+  async *entries(repository: string, revision: number, which: 'all' | 'unlisted' = 'all'): AsyncIterable<Entry> {
+    const rows = inPathOrder((after) => {
+      const query = entryQuery(this.#db)
         .where('entries.repository', '=', repository)
         .where(afterPath(after))
-        .where(inRevision(revision))
+        .where(inRevision(revision));
+      return (which === 'all' ? query : query.where('entries.list_key', 'is', null))
         .orderBy('entries.folder')
         .orderBy('entries.name')
         .limit(limits.catalog.page)
-        .execute(),
-    );
+        .execute();
+    });
     for await (const row of rows) yield toEntry(row);
+  }
+
+  listedPackages(repository: string): Promise<string[]> {
+    return listedPackages(this.#db, repository);
   }
 
   async releases(filter: ReleaseFilter = {}): Promise<Entry[]> {
@@ -377,15 +383,17 @@ export class SqlCatalog implements Catalog {
     const holder = holderOf(this.#holder, job);
     return this.#parts.write.transaction().execute(async (db) => {
       const here = new Map<Digest, BlobRecord>();
-      for (const digest of digests) {
+      const all = [...new Set(digests)]; // a statement may change a row once only
+      for (let at = 0; at < all.length; at += limits.catalog.page) {
+        const page = all.slice(at, at + limits.catalog.page);
         await db
           .insertInto('leases')
-          .values({ digest, holder, expires_at: expires })
+          .values(page.map((digest) => ({ digest, holder, expires_at: expires })))
           .onConflict((oc) => oc.columns(['digest', 'holder']).doUpdateSet({ expires_at: expires }))
           .execute();
-        await db.deleteFrom('doomed').where('digest', '=', digest).execute();
-        const record = await blobRecord(db, digest);
-        if (record !== undefined) here.set(digest, record);
+        await db.deleteFrom('doomed').where('digest', 'in', page).execute();
+        const rows = await db.selectFrom('blobs').selectAll().where('digest', 'in', page).execute();
+        for (const row of rows) here.set(row.digest as Digest, toBlobRecord(row));
       }
       return here;
     });

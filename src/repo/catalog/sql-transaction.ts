@@ -4,6 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Kysely, Transaction } from 'kysely';
 import { AirlockError } from '../../errors.ts';
+import { limits } from '../../limits.ts';
 import type { BlobStat, Digest } from '../blobs/blob-store.ts';
 import type { Artifact, Place, RepositoryKind } from './artifact.ts';
 import type { BlobRecord, CatalogTransaction, Entry, Repository, RevisionChange } from './catalog.ts';
@@ -77,6 +78,27 @@ export class SqlTransaction implements CatalogTransaction {
       .onConflict((oc) => oc.column('digest').doUpdateSet(proven))
       .execute();
     await this.#db.deleteFrom('doomed').where('digest', '=', stat.digest).execute();
+  }
+
+  async recordBlobs(stats: readonly BlobStat[]): Promise<void> {
+    const all = [...new Map(stats.map((stat) => [stat.digest, stat])).values()]; // a statement may change a row once only
+    const [added_at, verified_at] = [this.#now, this.#now];
+    for (let at = 0; at < all.length; at += limits.catalog.page) {
+      const page = all.slice(at, at + limits.catalog.page);
+      await this.#db
+        .insertInto('blobs')
+        .values(page.map(({ digest, size, stamp }) => ({ digest, added_at, size, stamp, verified_at })))
+        .onConflict((oc) =>
+          oc.column('digest').doUpdateSet({
+            size: ({ ref }) => ref('excluded.size'),
+            stamp: ({ ref }) => ref('excluded.stamp'),
+            verified_at,
+          }),
+        )
+        .execute();
+      const digests = page.map(({ digest }) => digest);
+      await this.#db.deleteFrom('doomed').where('digest', 'in', digests).execute();
+    }
   }
 
   async confirmBlob({ digest, size, stamp }: BlobStat): Promise<boolean> {

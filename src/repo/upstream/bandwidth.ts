@@ -11,9 +11,13 @@ export class Bandwidth {
     this.#rate = rate;
   }
 
+  get isLimited(): boolean {
+    return this.#rate !== Number.POSITIVE_INFINITY;
+  }
+
   /** Waits as long as these bytes take, once half a second's worth has been taken ahead. */
   async take(bytes: number): Promise<void> {
-    if (this.#rate === Number.POSITIVE_INFINITY) return;
+    if (!this.isLimited) return;
     const now = performance.now();
     this.#paidAt = Math.max(now - BURST, this.#paidAt) + (bytes / this.#rate) * 1000;
     const wait = this.#paidAt - now;

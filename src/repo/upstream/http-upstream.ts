@@ -4,21 +4,15 @@ import got, { type Got, type OptionsInit, RequestError, TimeoutError } from 'got
 import { AirlockError, isAirlockError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
 import { assertMayReach, guardedLookup, hostOf } from './addresses.ts';
+import { type DirectBody, DirectHttpAgent, DirectHttpsAgent, directBody, pieces } from './direct-body.ts';
 import { readContentRange, readFacts, readLength } from './response-facts.ts';
 import type { FetchOptions, Upstream, UpstreamAnswer, UpstreamBody, UpstreamFacts } from './upstream.ts';
 
-export interface HttpUpstreamOptions {
+export interface HttpUpstreamOptions extends Credentials {
   /** `https://host/base`. Paths go below it. Without credentials. */
   readonly url: string;
   /** Further hosts that may be on any address, beside that of `url`. */
   readonly hosts?: readonly string[];
-  /** Basic authentication; sent to the origin of `url` only. */
-  readonly username?: string;
-  readonly password?: string;
-  /** Certificates in PEM that vouch for the origin of `url`, in place of those of the system. */
-  readonly ca?: string;
-  /** Our own certificate and its private key in PEM; shown to the origin of `url` only. */
-  readonly identity?: { readonly certificate: string; readonly key: string };
   /** `http://host:port` of a proxy through which to go. */
   readonly proxy?: string;
   /** Names us in Via (RFC 9110, 7.6.3). */
@@ -27,12 +21,23 @@ export interface HttpUpstreamOptions {
   readonly limits?: Partial<UpstreamLimits>;
 }
 
+/** How we introduce ourselves, and how we know the other side. */
+export interface Credentials {
+  /** Basic authentication; sent to the origin of `url` only. */
+  readonly username?: string;
+  readonly password?: string;
+  /** Certificates in PEM that vouch for the origin of `url`, in place of those of the system. */
+  readonly ca?: string;
+  /** Our own certificate and its private key in PEM; shown to the origin of `url` only. */
+  readonly identity?: { readonly certificate: string; readonly key: string };
+}
+
 type UpstreamLimits = {
-  readonly [K in 'connectTimeout' | 'answerTimeout' | 'idleTimeout' | 'redirects']: number;
+  readonly [K in 'connectTimeout' | 'answerTimeout' | 'idleTimeout' | 'redirects' | 'directFrom']: number;
 };
 
-/** What got's stream tells of an answer. */
-type Head = Pick<http.IncomingMessage, 'headers' | 'statusCode'> & { readonly url: string };
+/** What got's stream tells of an answer: the message itself, with the URL that it came from in the end. */
+type Head = http.IncomingMessage & { readonly url: string };
 
 /**
  * Fetches over HTTP. Names are looked up anew for each connection. Redirects are followed, without credentials to any
@@ -42,9 +47,11 @@ export class HttpUpstream implements Upstream {
   readonly origin: string;
   readonly #base: string;
   readonly #via: string | undefined;
-  readonly #client: Got;
+  readonly #limits: HttpUpstreamOptions['limits'];
+  #client: Got;
   readonly #agents: readonly [http.Agent, https.Agent];
   readonly #mayBeInner: (host: string) => boolean;
+  readonly #directFrom: number;
 
   /** @throws config.invalid if `url` or `proxy` is no URL of HTTP */
   constructor(options: HttpUpstreamOptions) {
@@ -56,7 +63,14 @@ export class HttpUpstream implements Upstream {
     const named = new Set([hostOf(url), ...(options.hosts ?? []), ...(proxy === undefined ? [] : [hostOf(proxy)])]);
     this.#mayBeInner = (host) => named.has(host.toLowerCase());
     this.#agents = agents(proxy);
+    this.#directFrom = options.limits?.directFrom ?? limits.proxy.directFrom;
+    this.#limits = options.limits;
     this.#client = this.#makeClient(url, options);
+  }
+
+  /** From the next request on. Connections belong to the certificates with which they were made: others are used then. */
+  renew(credentials: Credentials): void {
+    this.#client = this.#makeClient(new URL(this.#base), credentials);
   }
 
   address(path: string): string {
@@ -80,7 +94,9 @@ export class HttpUpstream implements Upstream {
         stream.destroy();
         return answer;
       }
-      return { ...answer, body: this.#body(stream, path) };
+      const direct = directBody(head, this.#directFrom);
+      if (direct !== undefined) stream.on('error', (error) => direct.fail(error));
+      return { ...answer, body: this.#body(stream, path, direct) };
     } catch (error) {
       stream.destroy();
       throw error;
@@ -91,9 +107,8 @@ export class HttpUpstream implements Upstream {
     for (const agent of this.#agents) agent.destroy();
   }
 
-  #makeClient(url: URL, options: HttpUpstreamOptions): Got {
-    const { connectTimeout, answerTimeout, idleTimeout, redirects } = { ...limits.proxy, ...options.limits };
-    const { username, password, ca, identity } = options;
+  #makeClient(url: URL, { username, password, ca, identity }: Credentials): Got {
+    const { connectTimeout, answerTimeout, idleTimeout, redirects } = { ...limits.proxy, ...this.#limits };
     const [httpAgent, httpsAgent] = this.#agents;
     return got.extend({
       agent: { http: httpAgent, https: httpsAgent },
@@ -206,16 +221,28 @@ export class HttpUpstream implements Upstream {
     return new URL(url).pathname === `${new URL(this.address(path)).pathname}/`;
   }
 
-  #body(stream: AsyncIterable<Uint8Array> & { destroy(): void }, path: string): UpstreamBody {
+  #body(
+    stream: AsyncIterable<Uint8Array> & { destroy(): void },
+    path: string,
+    direct: DirectBody | undefined,
+  ): UpstreamBody {
     const failure = (error: unknown) => this.#failure(error, path);
     return {
       async *[Symbol.asyncIterator]() {
         try {
-          yield* stream;
+          yield* direct === undefined ? stream : pieces(direct);
         } catch (error) {
           throw failure(error);
         }
       },
+      ...(direct === undefined
+        ? {}
+        : {
+            read: (into, least) =>
+              direct.read(into, least).catch((error: unknown) => {
+                throw failure(error);
+              }),
+          }),
       destroy: () => stream.destroy(),
     };
   }
@@ -326,9 +353,10 @@ function agents(proxy: URL | undefined): [http.Agent, https.Agent] {
     keepAlive: true,
     maxSockets: limits.proxy.connections,
     maxFreeSockets: limits.proxy.idleConnections,
-    ...(proxy === undefined ? {} : { proxyEnv: { HTTP_PROXY: proxy.href, HTTPS_PROXY: proxy.href } }),
   };
-  return [new http.Agent(options), new https.Agent(options)];
+  if (proxy === undefined) return [new DirectHttpAgent(options), new DirectHttpsAgent(options)];
+  const through = { ...options, proxyEnv: { HTTP_PROXY: proxy.href, HTTPS_PROXY: proxy.href } };
+  return [new http.Agent(through), new https.Agent(through)];
 }
 
 function httpUrl(text: string): URL {

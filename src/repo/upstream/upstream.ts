@@ -44,6 +44,12 @@ export interface FetchOptions {
 
 /** Bytes as they come. The caller reads them to their end or destroys them; failures are AirlockErrors. */
 export interface UpstreamBody extends AsyncIterable<Uint8Array> {
+  /**
+   * In place of iterating: reads as much as has come into `into`, and waits for `least` bytes (1 by default), for as many as
+   * fit, or for the end. Large bodies have it: a buffer that is used again costs far less than ever new ones.
+   * @returns bytes read; 0 at the end only
+   */
+  read?(into: Uint8Array, least?: number): Promise<number>;
   destroy(): void;
 }
 

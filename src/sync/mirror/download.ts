@@ -10,6 +10,7 @@ import { parseDigest } from '../../repo/blobs/layout.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
 import { unexpectedContent } from '../../repo/formats/unexpected-content.ts';
 import type { FetchOptions, UpstreamAnswer, UpstreamFacts } from '../../repo/upstream/upstream.ts';
+import { batches } from './batches.ts';
 import type { MirrorSite } from './rule.ts';
 
 export interface Wanted {
@@ -161,23 +162,23 @@ class Spool {
     throw changed(this.#wanted.path);
   }
 
+  /** While one batch is being written and hashed, the next one comes. */
   async #pump({ body }: Extract<UpstreamAnswer, { type: 'content' }>, start: number): Promise<void> {
-    const { signal, progress, bandwidth } = this.#site;
+    const { signal } = this.#site;
     const most = this.#size ?? limits.proxy.unknownSize;
-    const batches = new Batches(this.writer, start);
     let position = start;
+    let writing: Promise<void> = Promise.resolve();
     try {
-      for await (const piece of body) {
-        signal.throwIfAborted();
-        if (position === 0) assertNoPage(this.#wanted.path, piece);
-        if (position + piece.byteLength > most) throw tooLong(this.#wanted.path, most);
-        await batches.add(piece);
-        position += piece.byteLength;
-        progress.advance(piece.byteLength);
-        await bandwidth.take(piece.byteLength);
+      for await (const batch of batches(body, this.#site)) {
+        if (position === 0) assertNoPage(this.#wanted.path, batch);
+        if (position + batch.byteLength > most) throw tooLong(this.#wanted.path, most);
+        await writing;
+        writing = this.writer.writeAt(position, batch);
+        writing.catch(() => undefined); // whoever comes next hears of it
+        position += batch.byteLength;
       }
     } finally {
-      await batches.flush(); // also what came before something failed
+      await writing; // also what came before something failed
     }
     signal.throwIfAborted();
     if (this.#size !== null && position < this.#size) throw brokeOff(this.#wanted.path, position, this.#size);
@@ -198,41 +199,6 @@ class Spool {
     this.#validator = null;
     this.#size = this.#wanted.size;
     this.writer = await this.#site.ingest.blobs.create({ resumable: true });
-  }
-}
-
-/** Small pieces are written together, and while one batch is being written and hashed the next one comes. */
-class Batches {
-  readonly #writer: BlobWriter;
-  #position: number;
-  #pieces: Uint8Array[] = [];
-  #bytes = 0;
-  #writing: Promise<void> = Promise.resolve();
-
-  constructor(writer: BlobWriter, position: number) {
-    this.#writer = writer;
-    this.#position = position;
-  }
-
-  async add(piece: Uint8Array): Promise<void> {
-    this.#pieces.push(piece);
-    this.#bytes += piece.byteLength;
-    if (this.#bytes >= limits.chunk) await this.#next();
-  }
-
-  async flush(): Promise<void> {
-    await this.#next();
-    await this.#writing;
-  }
-
-  async #next(): Promise<void> {
-    await this.#writing;
-    if (this.#bytes === 0) return;
-    const [pieces, position] = [this.#pieces, this.#position];
-    this.#position += this.#bytes;
-    [this.#pieces, this.#bytes] = [[], 0];
-    this.#writing = this.#writer.writeAt(position, Buffer.concat(pieces));
-    this.#writing.catch(() => undefined); // whoever comes next hears of it
   }
 }
 

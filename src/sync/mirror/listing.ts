@@ -8,14 +8,17 @@ import { limits } from '../../limits.ts';
 import type { Digest } from '../../repo/blobs/blob-store.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
 import { encodeSegment } from '../../repo/http/request-path.ts';
-import type { Upstream, UpstreamBody, UpstreamFacts } from '../../repo/upstream/upstream.ts';
+import type { Upstream, UpstreamFacts } from '../../repo/upstream/upstream.ts';
 import { HtmlIndex, type IndexLink } from './html-index.ts';
 import { type JsonItem, readJsonIndex } from './json-index.ts';
+import type { KeptListing, KeptListings } from './kept-listings.ts';
 
 /** Where listings come from. */
 export interface Listable {
   readonly upstream: Upstream;
   readonly signal: AbortSignal;
+  /** Listings of the last time; absent: all are fetched. */
+  readonly kept?: KeptListings;
 }
 
 export interface ListedItem {
@@ -75,19 +78,28 @@ export async function listConductor(site: Listable, folder: string): Promise<Lis
 
 /** @param isJson anything else is no answer to what was asked for */
 async function fetchListing(
-  { upstream, signal }: Listable,
+  { upstream, signal, kept }: Listable,
   url: string,
   { folder, isJson: mustBeJson = false }: { readonly folder: string; readonly isJson?: boolean },
 ): Promise<Listing | undefined> {
   const late = AbortSignal.timeout(limits.mirror.listingTime);
-  const answer = await upstream.fetch(url, { signal: AbortSignal.any([signal, late]) });
-  if (answer.type !== 'content') return undefined;
-  const { facts, body } = answer;
-  try {
+  const known = await kept?.get(upstream.address(url));
+  const ask = { signal: AbortSignal.any([signal, late]), ...(known === undefined ? {} : { unless: known }) };
+  const answer = await upstream.fetch(url, ask);
+  if (answer.type === 'missing') return undefined;
+  const read = async (body: AsyncIterable<Uint8Array>, facts: Said): Promise<Listing> => {
     const items = new Items(folder, upstream.origin);
     const isJson = /[/+]json$/.test(facts.mediaType ?? '');
     if (mustBeJson && !isJson) throw unusable(folder, 'is no JSON');
     return isJson ? await readJson(body, items, facts) : await readHtml(body, items, facts);
+  };
+  if (answer.type === 'not-modified') return known && (await read(bodyOf(known), known));
+  const { facts, body } = answer;
+  try {
+    const text = new KeptText();
+    const listing = await read(text.along(body), facts);
+    if (listing.items.length > 0) await kept?.put(upstream.address(url), facts, text.text);
+    return listing;
   } catch (error) {
     signal.throwIfAborted();
     if (late.aborted) throw unusable(folder, 'does not come to an end');
@@ -97,10 +109,36 @@ async function fetchListing(
   }
 }
 
+/** What matters of the head of an answer. */
+type Said = Pick<UpstreamFacts, 'etag' | 'mediaType'>;
+
+async function* bodyOf({ text }: KeptListing): AsyncGenerator<Uint8Array> {
+  yield Buffer.from(text);
+}
+
+/** The text of a body that somebody else reads, as far as it could be kept. */
+class KeptText {
+  readonly #pieces: Uint8Array[] = [];
+  #bytes = 0;
+
+  async *along(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const piece of body) {
+      this.#bytes += piece.byteLength;
+      if (this.#bytes <= limits.mirror.keptListing) this.#pieces.push(piece);
+      yield piece;
+    }
+  }
+
+  /** @returns undefined if it is too long for that */
+  get text(): string | undefined {
+    return this.#bytes <= limits.mirror.keptListing ? Buffer.concat(this.#pieces).toString('utf8') : undefined;
+  }
+}
+
 /** Entity tags of our own listings (repo/http/listing.ts). */
 const OWN_TAG = /^W\/"[a-z0-9][a-z0-9._-]*-[0-9a-z]+-\d+"$/;
 
-async function readHtml(body: UpstreamBody, items: Items, { etag }: UpstreamFacts): Promise<Listing> {
+async function readHtml(body: AsyncIterable<Uint8Array>, items: Items, { etag }: Said): Promise<Listing> {
   const index = new HtmlIndex((link) => items.addLink(link));
   const decoder = new TextDecoder();
   for await (const piece of bounded(body, limits.mirror.listingBytes, items)) {
@@ -111,7 +149,7 @@ async function readHtml(body: UpstreamBody, items: Items, { etag }: UpstreamFact
   return items.listing(by, index.isIndex);
 }
 
-async function readJson(body: UpstreamBody, items: Items, { etag }: UpstreamFacts): Promise<Listing> {
+async function readJson(body: AsyncIterable<Uint8Array>, items: Items, { etag }: Said): Promise<Listing> {
   const pieces: Uint8Array[] = [];
   for await (const piece of bounded(body, limits.mirror.jsonBytes, items)) pieces.push(piece);
   const listed = readJsonIndex(parsed(Buffer.concat(pieces).toString('utf8')));
@@ -129,7 +167,7 @@ function parsed(text: string): unknown {
   }
 }
 
-async function* bounded(body: UpstreamBody, most: number, { folder }: Items): AsyncGenerator<Uint8Array> {
+async function* bounded(body: AsyncIterable<Uint8Array>, most: number, { folder }: Items): AsyncGenerator<Uint8Array> {
   let bytes = 0;
   for await (const piece of body) {
     bytes += piece.byteLength;

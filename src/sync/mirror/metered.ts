@@ -26,7 +26,17 @@ export function metered(upstream: Upstream, traffic: Traffic): Upstream {
 }
 
 function counted(body: UpstreamBody, traffic: Traffic): UpstreamBody {
+  const { read } = body;
   return {
+    ...(read === undefined
+      ? {}
+      : {
+          async read(into, least) {
+            const bytes = await read.call(body, into, least);
+            traffic.bytes += bytes;
+            return bytes;
+          },
+        }),
     async *[Symbol.asyncIterator]() {
       for await (const piece of body) {
         traffic.bytes += piece.byteLength;

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { limits } from '../../../src/limits.ts';
 import type { Digest } from '../../../src/repo/blobs/blob-store.ts';
 import type { Catalog } from '../../../src/repo/catalog/catalog.ts';
 import { testArtifact, testDigest, testStat } from '../../support/artifacts.ts';
@@ -21,6 +22,21 @@ export function blobChecks(check: Check): void {
       await tx.forgetBlob(testDigest(2));
     });
     assert.equal(await under.catalog.blob(testDigest(1)), undefined);
+  });
+
+  check('many blobs are recorded at once, as one after the other would be', async (under) => {
+    await under.catalog.transaction((tx) => tx.recordBlob(testStat(1, 'before')));
+    const { addedAt } = (await under.catalog.blob(testDigest(1))) ?? {};
+    const many = Array.from({ length: limits.catalog.page + 10 }, (_, n) => testStat(n + 1));
+    await under.catalog.transaction((tx) => tx.recordBlobs([...many, testStat(7, 'twice')]));
+    await under.catalog.transaction((tx) => tx.recordBlobs([]));
+    const first = await under.catalog.blob(testDigest(1));
+    assert.deepEqual([first?.stamp, first?.addedAt], [testStat(1).stamp, addedAt]);
+    assert.ok((first?.verifiedAt ?? 0) > (addedAt ?? 0));
+    assert.equal((await under.catalog.blob(testDigest(7)))?.stamp, 'twice');
+    const leased = await under.catalog.leaseAll([...many.map(({ digest }) => digest), testDigest(7), testDigest(9999)]);
+    assert.equal(leased.size, many.length);
+    assert.equal(leased.get(testDigest(7))?.stamp, 'twice');
   });
 
   check('what a forgotten blob was stays published', async (under) => {

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import https from 'node:https';
 import net, { type AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type ErrorCode, isAirlockError } from '../../../src/errors.ts';
 import { isInnerAddress } from '../../../src/repo/upstream/addresses.ts';
 import { HttpUpstream } from '../../../src/repo/upstream/http-upstream.ts';
@@ -198,4 +199,112 @@ test('an outgoing proxy is used', async (t) => {
   });
   await assert.rejects(upstream(t, 'https://software.example', { proxy: proxy.url }).fetch('x'), isAirlockError);
   assert.deepEqual(tunnels, ['software.example:443']);
+});
+
+/** Hands out bodies past the parser from 100,000 bytes on. */
+const direct = { limits: { directFrom: 100_000 } };
+
+/** Fills a buffer of so many bytes again and again. */
+async function readInto(from: Upstream, name: string, room: number, least?: number) {
+  const answer = await from.fetch(name);
+  assert.ok(answer.type === 'content' && answer.body.read !== undefined, 'it can be read into a buffer');
+  const buffer = Buffer.alloc(room);
+  const pieces: Buffer[] = [];
+  for (;;) {
+    const length = await answer.body.read(buffer, least);
+    if (length === 0) break;
+    pieces.push(Buffer.from(buffer.subarray(0, length)));
+  }
+  answer.body.destroy();
+  return pieces;
+}
+
+test('a large body comes whole, whichever way it is read', async (t) => {
+  const origin = await Origin.start(t);
+  const bytes = testBytes(3_000_001);
+  origin.files.set('/large', { bytes, etag: '"1"' });
+  origin.files.set('/small', { bytes: bytes.subarray(0, 99_999) });
+  origin.files.set('/endless', { bytes, noLength: true });
+  const from = upstream(t, origin.url, direct);
+  for (const name of ['large', 'small', 'endless', 'large']) {
+    const expected = name === 'small' ? bytes.subarray(0, 99_999) : bytes;
+    assert.ok((await read(from, name)).bytes.equals(expected), name);
+  }
+  assert.ok((await read(from, 'large', { start: 7, validator: '"1"' })).bytes.equals(bytes.subarray(7)));
+  for (const room of [1000, 65_536, 100_000, 4_000_000]) {
+    assert.ok(Buffer.concat(await readInto(from, 'large', room)).equals(bytes), `${room}`);
+    const whole = await readInto(from, 'large', room, room);
+    assert.ok(Buffer.concat(whole).equals(bytes), `${room} at least`);
+    assert.ok(whole.slice(0, -1).every((piece) => piece.length === room));
+  }
+  for (const name of ['small', 'endless']) {
+    const answer = await from.fetch(name);
+    assert.ok(answer.type === 'content');
+    assert.equal(answer.body.read, undefined, name);
+    answer.body.destroy();
+  }
+});
+
+test('a large body that breaks off gives all that came, and then fails', async (t) => {
+  const origin = await Origin.start(t);
+  const bytes = testBytes(1_000_000);
+  const from = upstream(t, origin.url, direct);
+  for (const cutAfter of [0, 50_000, 700_000]) {
+    origin.files.set('/x', { bytes, cutAfter, cuts: 1 });
+    const answer = await from.fetch('x');
+    assert.ok(answer.type === 'content' && answer.body.read !== undefined);
+    const into = Buffer.alloc(bytes.length);
+    let length = 0;
+    const all = async () => {
+      for (;;) length += (await answer.body.read?.(into.subarray(length), into.length)) ?? 0;
+    };
+    await assert.rejects(all(), failsWith('upstream.failed'));
+    assert.ok(length > cutAfter - 65_536 && length <= cutAfter, `${length} of ${cutAfter}`);
+    assert.ok(into.subarray(0, length).equals(bytes.subarray(0, length)));
+    await assert.rejects(answer.body.read(into), failsWith('upstream.failed'));
+  }
+});
+
+test('of a large body no more is read than somebody asks for', async (t) => {
+  const origin = await Origin.start(t);
+  origin.files.set('/x', { bytes: Buffer.alloc(64 * 2 ** 20) });
+  const answer = await upstream(t, origin.url, direct).fetch('x');
+  assert.ok(answer.type === 'content' && answer.body.read !== undefined);
+  assert.equal(await answer.body.read(Buffer.alloc(1000), 1000), 1000);
+  for (let before = -1; before !== origin.sent('/x'); ) {
+    before = origin.sent('/x');
+    await sleep(100);
+  }
+  assert.ok(origin.sent('/x') < 32 * 2 ** 20, 'what the system buffers, and no more');
+  answer.body.destroy();
+});
+
+test('an idle time, and an interruption, end a large body', async (t) => {
+  const origin = await Origin.start(t);
+  origin.files.set('/x', (_request, response) => {
+    response.writeHead(200, { 'content-length': '1000000' }).write(Buffer.alloc(200_000));
+  });
+  const slow = upstream(t, origin.url, { limits: { directFrom: 100_000, idleTimeout: 200 } });
+  await assert.rejects(read(slow, 'x'), failsWith('upstream.unreachable'));
+  const interruption = new AbortController();
+  const reading = read(upstream(t, origin.url, direct), 'x', { signal: interruption.signal });
+  setTimeout(() => interruption.abort(), 100);
+  await assert.rejects(reading, failsWith('interrupted'));
+});
+
+test('a large body over TLS', needs('openssl'), async (t) => {
+  const place = await tempDir(t);
+  const { key, certificate } = makeCertificate(place, 'site', 'DNS:localhost');
+  const bytes = testBytes(5_000_000);
+  const server = https.createServer(
+    { key: readFileSync(key), cert: readFileSync(certificate) },
+    (_request, response) => void response.writeHead(200, { 'content-length': String(bytes.length) }).end(bytes),
+  );
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close().closeAllConnections());
+  const { port } = server.address() as AddressInfo;
+  const ca = readFileSync(certificate, 'utf8');
+  const from = upstream(t, `https://localhost:${port}`, { ca, ...direct });
+  assert.ok((await read(from, 'x')).bytes.equals(bytes));
+  assert.ok(Buffer.concat(await readInto(from, 'x', 300_000)).equals(bytes));
 });

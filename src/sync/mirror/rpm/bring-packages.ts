@@ -10,9 +10,9 @@ import type { Artifact } from '../../../repo/catalog/artifact.ts';
 import type { PackageRecord } from '../../../repo/catalog/packages.ts';
 import { digestFor } from '../../../repo/formats/repodata/checksum-types.ts';
 import type { ForeignPackage } from '../../../repo/formats/repodata/read-primary.ts';
-import { commit, throwIfAborted } from '../../../repo/staging.ts';
+import { commit, storeBytes, throwIfAborted } from '../../../repo/staging.ts';
 import { failureOf } from '../rule.ts';
-import { inParallel } from './in-parallel.ts';
+import { inStages } from './in-stages.ts';
 import type { Published } from './published.ts';
 import { type Root, type Run, sitePath } from './run.ts';
 import {
@@ -71,21 +71,34 @@ async function bringMissing(
   try {
     const batch = new Batch(run);
     const verify = packageVerifier(run.site, task);
-    const bringOne = async (listed: ForeignPackage): Promise<void> => {
+    const orFailure = async <T>(listed: ForeignPackage, work: () => Promise<T>): Promise<T | undefined> => {
       try {
-        const stat = present.get(digestFor(listed.checksum) ?? listed.checksum.value);
-        const arrived =
-          stat === undefined ? await fetchOne(run, task, listed, verify) : await lookAgain(run, listed, stat, verify);
-        ready.push(arrived.ready);
-        await batch.add(arrived);
+        return await work();
       } catch (error) {
         throwIfAborted(site.signal);
         if (!isOfOnePackage(error)) throw error;
         run.failures.push(failureOf(sitePath(run.rule, listed.place.path), error));
+        return undefined;
       }
     };
+    const fetchOne = (listed: ForeignPackage) =>
+      orFailure(listed, async () => {
+        const stat = present.get(digestFor(listed.checksum) ?? listed.checksum.value);
+        return stat === undefined
+          ? await fetched(run, task, listed, verify)
+          : await lookAgain(run, listed, stat, verify);
+      });
+    const storeOne = async (one: Fetched | undefined) => {
+      if (one === undefined) return;
+      await orFailure(one.verified.ready.listed, async () => {
+        const stat = await one.store();
+        ready.push(one.verified.ready);
+        await batch.add({ ...one.verified, stat });
+      });
+    };
     try {
-      await inParallel(missing, limits.mirror.packages, bringOne);
+      const stages = { working: limits.mirror.packages, finishing: limits.storeTogether };
+      await inStages(missing, stages, fetchOne, storeOne);
     } catch (error) {
       await batch.flush().catch(() => undefined); // the failure that led here is the one to tell
       throw error;
@@ -122,38 +135,53 @@ interface Arrived extends VerifiedPackage {
   readonly stat: BlobStat;
 }
 
-/** Small ones are verified in memory, and only then written: that saves most of the calls to the system. */
-async function fetchOne(run: Run, { roots }: PackagesTask, listed: ForeignPackage, verify: VerifyPackage) {
+/** A package that is good, and is to be stored. */
+interface Fetched {
+  readonly verified: VerifiedPackage;
+  /** Called once. */
+  readonly store: () => Promise<BlobStat>;
+}
+
+/** Small ones are held in memory, verified there, and stored together with others, while the next ones come. */
+async function fetched(
+  run: Run,
+  { roots }: PackagesTask,
+  listed: ForeignPackage,
+  verify: VerifyPackage,
+): Promise<Fetched> {
   const { blobs } = run.site.ingest;
   const { checksum, size, place } = listed;
   const wanted = { url: place.url, checksum, size, most: size };
   if (size > limits.mirror.smallPackage) {
     const writer = await run.fetcher.fetch(roots, wanted, () => blobs.create());
-    const staged = { size, readAt: writer.readAt.bind(writer) };
-    return await stored(run, listed, writer, () => verify(listed, staged));
+    return await staged(run, listed, writer, verify);
   }
-  const bytes = await run.fetcher.fetch(roots, wanted, async () => new MemoryFile(size));
-  const verified = await verify(listed, bytes);
-  const writer = await blobs.create();
-  return await stored(run, listed, writer, async () => {
-    await writer.writeAt(0, bytes.bytes);
-    return verified;
-  });
+  const file = await run.fetcher.fetch(roots, wanted, async () => new MemoryFile(size));
+  const verified = await verify(listed, file);
+  return { verified, store: () => storeSmall(run, listed, file.bytes) };
 }
 
-async function stored(
+/** A digest that could be known was leased before. */
+async function storeSmall({ site, leases }: Run, { checksum, size }: ForeignPackage, bytes: Buffer): Promise<BlobStat> {
+  const digest = digestFor(checksum);
+  if (digest === undefined) return await storeBytes(site.ingest, bytes, leases);
+  return await site.ingest.blobs.put(bytes, { digest, size });
+}
+
+/** Stored at once: what lies staged is not to pile up. */
+async function staged(
   { site, leases }: Run,
-  { checksum, size }: ForeignPackage,
+  listed: ForeignPackage,
   writer: BlobWriter,
-  verify: () => Promise<VerifiedPackage>,
-): Promise<Arrived> {
+  verify: VerifyPackage,
+): Promise<Fetched> {
+  const { checksum, size } = listed;
   try {
-    const verified = await verify();
+    const verified = await verify(listed, { size, readAt: writer.readAt.bind(writer) });
     const digest = digestFor(checksum);
-    // A digest that could be known was leased before.
     const stat =
       digest === undefined ? await commit(site.ingest, writer, leases) : await writer.commit({ digest, size });
-    return { ...verified, stat };
+    return { verified, store: async () => stat };
   } finally {
     await writer.cancel();
   }
@@ -165,10 +193,10 @@ async function lookAgain(
   listed: ForeignPackage,
   stat: BlobStat,
   verify: VerifyPackage,
-): Promise<Arrived> {
+): Promise<Fetched> {
   const source = await site.ingest.blobs.open(stat.digest);
   try {
-    return { ...(await verify(listed, source)), stat };
+    return { verified: await verify(listed, source), store: async () => stat };
   } finally {
     await source.close();
   }
@@ -228,8 +256,6 @@ class Batch {
     const { catalog } = this.#run.site.ingest;
     if (records.length > 0) await catalog.recordPackages(records);
     if (stats.length === 0) return;
-    await catalog.transaction(async (tx) => {
-      for (const stat of stats) await tx.recordBlob(stat);
-    });
+    await catalog.transaction((tx) => tx.recordBlobs(stats));
   }
 }
