@@ -59,7 +59,7 @@ const upstream = z
       .default([])
       .meta({
         description:
-          'Key files that may sign what comes from it; without any, checksums suffice. With some, a wrong signature is refused, and requireVerified asks for a good one.',
+          'Key files that may sign what comes from it; without any, those that are pinned here (trust vendor-key) may sign what is mirrored, and checksums suffice. With some, a wrong signature is refused, and requireVerified asks for a good one.',
         examples: [['RPM-GPG-KEY-vendor']],
       }),
     mirror: z.array(mirrorRule).default([]).meta({

@@ -17,7 +17,7 @@ import type { Progress } from '../repo/progress.ts';
 import { Bandwidth } from '../repo/upstream/bandwidth.ts';
 import { noteEnd, noteFailure, noteStart } from '../sync/mirror/history.ts';
 import { siteMemory } from '../sync/mirror/memory.ts';
-import { type MirrorStep, type SyncReport, syncSite } from '../sync/mirror/mirror.ts';
+import { type MirrorStep, outcomeOf, type SyncReport, syncSite } from '../sync/mirror/mirror.ts';
 import type { PoliciesReport, PolicyRule } from '../sync/mirror/policies.ts';
 import type { RpmRule } from '../sync/mirror/rpm.ts';
 import type { MirrorSite } from '../sync/mirror/rule.ts';
@@ -45,19 +45,40 @@ export async function syncUpstream(app: App, name: string, options: SyncOptions)
   const upstream = upstreamOf(app.config, name);
   if (upstream.mirror.length === 0) throw noRules(name);
   requireOnline(app.config, name);
-  const lock = await lockUpstream(app.dataDir, name);
-  const { catalog } = app;
-  const startedAt = new Date();
-  const { dryRun } = options;
-  try {
-    if (!dryRun) await noteStart(catalog, name, startedAt);
+  const { dryRun, complete } = options;
+  const only = complete === undefined ? null : `rpm ${complete}`;
+  return await noted(app, { name, only, dryRun }, async () => {
     const report = await run(app, name, upstream, options);
-    if (!dryRun) await noteEnd(catalog, startedAt, report);
-    return report;
+    return { result: report, report };
+  });
+}
+
+/** What is being mirrored: all rules of an upstream, or (`only`) some. */
+interface Noted {
+  readonly name: string;
+  readonly only: string | null;
+  readonly dryRun: boolean;
+}
+
+/**
+ * Works while nobody else mirrors the upstream, and writes down what came of it, unless it was a dry run.
+ * @throws upstream.busy, and what `work` throws
+ */
+async function noted<T>(
+  { dataDir, catalog }: App,
+  { name, only, dryRun }: Noted,
+  work: () => Promise<{ result: T; report: Parameters<typeof noteEnd>[2] }>,
+): Promise<T> {
+  const lock = await lockUpstream(dataDir, name);
+  const begin = { upstream: name, startedAt: new Date(), only };
+  try {
+    if (!dryRun) await noteStart(catalog, begin);
+    const { result, report } = await work();
+    if (!dryRun) await noteEnd(catalog, begin, report);
+    return result;
   } catch (error) {
-    const at = { upstream: name, startedAt, endedAt: new Date() };
     const known = isAirlockError(error) ? error : new AirlockError('internal', String(error), { cause: error });
-    if (!dryRun) await noteFailure(catalog, at, known);
+    if (!dryRun) await noteFailure(catalog, { ...begin, endedAt: new Date() }, known);
     throw error;
   } finally {
     lock.release();
@@ -65,7 +86,8 @@ export async function syncUpstream(app: App, name: string, options: SyncOptions)
 }
 
 /**
- * Asks the site of one policy for its text, now; parts of one policy (`…-expanded-1`, `-2`) are asked for together.
+ * Asks the site of one policy for its text, now, and writes down what came of it; parts of one policy (`…-expanded-1`, `-2`)
+ * are asked for together.
  * @throws policy.not-found if no rule brings it, usage.ambiguous if several upstreams do, and what syncUpstream throws
  */
 export async function fetchPolicy(
@@ -75,13 +97,12 @@ export async function fetchPolicy(
 ): Promise<PoliciesReport> {
   const { name, rules } = policyRules(app.config, policy);
   requireOnline(app.config, name);
-  const lock = await lockUpstream(app.dataDir, name);
-  try {
+  const only = rules.map((rule) => `policy ${rule.name}`).join(', ');
+  return await noted(app, { name, only, dryRun: options.dryRun }, async () => {
     const { mirrorPolicies } = await import('../sync/mirror/policies.ts');
-    return await withSite(app, name, options, (site) => mirrorPolicies(site, rules));
-  } finally {
-    lock.release();
-  }
+    const result = await withSite(app, name, options, (site) => mirrorPolicies(site, rules));
+    return { result, report: { endedAt: new Date(), outcome: outcomeOf([result]), rules: [result] } };
+  });
 }
 
 function policyRules({ upstreams }: Config, policy: string): { name: string; rules: PolicyRule[] } {
@@ -143,7 +164,7 @@ async function run(
     const steps =
       rule === undefined
         ? await stepsOf(upstream.mirror, parts)
-        : [await rpmStep({ ...rule, complete: true }, parts.at)];
+        : [await rpmStep({ ...rule, complete: true }, parts.at, parts.keyring)];
     return await syncSite(site, steps, onForecast);
   });
 }
@@ -190,7 +211,7 @@ async function stepsOf(rules: readonly MirrorRuleConfig[], { at, config, keyring
   const steps: MirrorStep[] = [];
   for (const rule of rules) {
     if (rule.kind === 'releases') steps.push(await releasesStep(rule, config, keyring));
-    else if (rule.kind === 'rpm') steps.push(await rpmStep(rule, at));
+    else if (rule.kind === 'rpm') steps.push(await rpmStep(rule, at, keyring));
   }
   const policies = rules.filter((rule) => rule.kind === 'policy');
   if (policies.length > 0) steps.push(await policiesStep(policies));
@@ -203,9 +224,7 @@ async function releasesStep(rule: RuleOf<'releases'>, config: Config, keyring: I
   return {
     rule: `releases ${below}`,
     run: (site) => {
-      const hasKeys = site.ingest.keys.length > 0;
-      // Without keys of its own, what a person pinned here says who may sign; checksums suffice then.
-      const ingest = hasKeys ? site.ingest : { ...site.ingest, keys: keyring.keys };
+      const { hasKeys, ingest } = whoMaySign(site, keyring);
       const signatures = said ?? (ingest.keys.length > 0 ? 'required' : 'disabled');
       return mirrorReleases(
         { ...site, ingest },
@@ -223,12 +242,22 @@ async function releasesStep(rule: RuleOf<'releases'>, config: Config, keyring: I
   };
 }
 
+/** Without keys of its own, what a person pinned here says who may sign for a site; checksums suffice then. */
+function whoMaySign({ ingest }: MirrorSite, keyring: IngestContext): { hasKeys: boolean; ingest: IngestContext } {
+  const hasKeys = ingest.keys.length > 0;
+  return { hasKeys, ingest: hasKeys ? ingest : { ...ingest, keys: keyring.keys } };
+}
+
 /** The one that brings a repository. */
 export function rpmRule({ mirror }: Pick<UpstreamConfig, 'mirror'>, repository: string): RuleOf<'rpm'> | undefined {
   return mirror.filter((rule) => rule.kind === 'rpm').find((rule) => rule.repository === repository);
 }
 
-async function rpmStep(rule: RuleOf<'rpm'> & Pick<RpmRule, 'complete'>, at: UpstreamSite): Promise<MirrorStep> {
+async function rpmStep(
+  rule: RuleOf<'rpm'> & Pick<RpmRule, 'complete'>,
+  at: UpstreamSite,
+  keyring: IngestContext,
+): Promise<MirrorStep> {
   const { mirrorRpm } = await import('../sync/mirror/rpm.ts');
   const { HttpUpstream } = await import('../repo/upstream/http-upstream.ts');
   const named = new Set([new URL(at.url).hostname, ...at.hosts]);
@@ -240,7 +269,13 @@ async function rpmStep(rule: RuleOf<'rpm'> & Pick<RpmRule, 'complete'>, at: Upst
     return new HttpUpstream({ ...(isSite ? at : anybody), url: url.href });
   };
   const below = { ...rule, path: sitePath(rule.path) };
-  return { rule: `rpm ${rule.path}`, run: (site) => mirrorRpm({ ...site, mirrorAt }, below) };
+  return {
+    rule: `rpm ${rule.path}`,
+    run: (site) => {
+      const { hasKeys, ingest } = whoMaySign(site, keyring);
+      return mirrorRpm({ ...site, ingest, mirrorAt }, { ...below, requireSignature: hasKeys });
+    },
+  };
 }
 
 async function policiesStep(rules: readonly RuleOf<'policy'>[]): Promise<MirrorStep> {

@@ -46,6 +46,8 @@ export interface RpmRule {
   /** Where the site lists its mirrors: a path below its URL, or a web address. */
   readonly mirrorlist?: string | undefined;
   readonly metalink?: string | undefined;
+  /** Somebody with a key that is known has to have signed: the metadata, or each package. Else checksums suffice. Default: true. */
+  readonly requireSignature?: boolean;
 }
 
 export interface RpmSite extends MirrorSite {
@@ -160,7 +162,7 @@ async function bring(run: Run, { roots }: Roots, front: Front, state: MirrorStat
     roots: places,
     packages: chosen,
     published,
-    isVouchedFor: front.verification.status === 'signature',
+    isVouchedFor: front.verification.status === 'signature' || rule.requireSignature === false,
     isRecorded: isFiltered,
     mayWait: mayWait(run, front, chosen),
   });

@@ -1,6 +1,6 @@
 /** Routers that install from a mirrored repository: dnf, with all checks on. */
 import assert from 'node:assert/strict';
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { airlock } from '../../support/cli.ts';
@@ -41,6 +41,26 @@ test('from metadata of our own, where older packages were left out', TOOLS, asyn
   assert.equal(await dnf.installed('tool'), '1.1-1.el7');
   assert.equal(await dnf.installed('tool-lib'), '1.0-1.el7');
   await assert.rejects(dnf.run('install', 'other'), /Unable to find a match: other/);
+});
+
+test('whose key is pinned here, though the upstream names none', TOOLS, async (t) => {
+  const made = await signedScene(t);
+  made.build({ name: 'tool', version: '1.0' });
+  made.release();
+  const upstream = `url: ${made.origin.url}, mirror: [{ kind: rpm, path: el9, repository: tools }]`;
+  writeFileSync(path.join(made.data, 'airlock.yaml'), `upstreams: { vendor: { ${upstream} } }`);
+  const sync = async () => (await airlock(['--data', made.data, 'upstream', 'sync', 'vendor'])).stdout;
+  assert.match(await sync(), /warning: The signature over .*repomd\.xml was not checked, .*trust vendor-key add/);
+
+  const key = path.join(made.dir, 'vendor.asc');
+  writeFileSync(key, made.gpg.export(made.key));
+  const pinned = await airlock(['--data', made.data, 'trust', 'vendor-key', 'add', key, '--fingerprint', made.key]);
+  assert.equal(pinned.code, 0, pinned.stderr);
+  assert.doesNotMatch(await sync(), /not checked/);
+  assert.equal((await made.published()).get('repodata/repomd.xml')?.artifact.verification.status, 'signature');
+  const { dnf } = await router(t, made);
+  await dnf.run('install', 'tool');
+  assert.equal(await dnf.installed('tool'), '1.0-1.el7');
 });
 
 test('from a repository that nobody signed, with our signature over the same bytes', TOOLS, async (t) => {

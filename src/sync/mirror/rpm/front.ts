@@ -96,19 +96,20 @@ async function loadSignature(
   signed: Buffer,
   state: MirrorState | undefined,
 ): Promise<Pick<Front, 'signature' | 'verification'>> {
-  const { site, warnings } = run;
+  const { rule, site, warnings } = run;
   const found = await readSignature(run, root);
   const signature = found.type === 'content' ? found.bytes : undefined;
   const { keys } = site.ingest;
   const unverified = (check: Check): Verification => ({ status: 'unverified', checks: [check] });
   if (keys.length === 0) {
+    if (signature !== undefined) warnings.push(unchecked(site.name, root));
     const result = signature === undefined ? 'missing' : 'not-checked';
     return { signature, verification: unverified({ check: 'signature', result }) };
   }
   if (signature === undefined) {
     if (state?.isSigned === true) throw unsigned(root);
     warnings.push(
-      `${address(root, REPOMD_SIGNATURE)} is not there: the metadata is vouched for by nobody. Each package has to be signed.`,
+      `${address(root, REPOMD_SIGNATURE)} is not there: the metadata is vouched for by nobody.${rule.requireSignature === false ? '' : ' Each package has to be signed.'}`,
     );
     return { signature, verification: unverified({ check: 'signature', result: 'missing' }) };
   }
@@ -153,6 +154,10 @@ function notListed(root: Root): AirlockError {
     'checksum.mismatch',
     `${address(root, REPOMD)} is none of those that the metalink knows. This mirror is behind, or not what it should be; nothing of it was taken.`,
   );
+}
+
+function unchecked(name: string, root: Root): string {
+  return `The signature over ${address(root, REPOMD)} was not checked, for no key is known here: routers with repo_gpgcheck=1, as the .repo file has it, refuse what it signs. Pin the key of the vendor ("airlock trust vendor-key add FILE"), or name it in upstreams.${name}.keys.`;
 }
 
 function unsigned(root: Root): AirlockError {

@@ -24,7 +24,7 @@ export function mayWait(
   if (rule.policy !== 'on-demand' || rule.complete === true) return () => false;
   const obstacle = isFiltering(rule)
     ? 'where packages are left out, metadata is written here, for which each package has to be read'
-    : site.ingest.keys.length > 0 && verification.status !== 'signature'
+    : rule.requireSignature !== false && site.ingest.keys.length > 0 && verification.status !== 'signature'
       ? 'nobody signed the metadata, so the signature of each package has to be seen'
       : chosen.some((listed) => !hasDigest(listed))
         ? 'its metadata gives other checksums of packages than SHA-256, by which they are known here'

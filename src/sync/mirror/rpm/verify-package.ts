@@ -30,7 +30,7 @@ export interface VerifiedPackage {
 }
 
 export interface VerifyOptions {
-  /** One of the site's keys signed the metadata, so it vouches for packages that are not signed. */
+  /** One of the site's keys signed the metadata, or nobody needs to, so it vouches for packages that are not signed. */
   readonly isVouchedFor: boolean;
   /** What metadata of our own is made of has to be recorded. */
   readonly isRecorded: boolean;
