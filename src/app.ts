@@ -21,6 +21,7 @@ import type { VendorKey } from './repo/formats/openpgp/key-files.ts';
 import { openRepositoryKey } from './repo/formats/openpgp/repository-key.ts';
 import { loadVendorKeys } from './repo/formats/openpgp/vendor-keys.ts';
 import type { IngestContext } from './repo/ingest/ingest-file.ts';
+import type { RevokedContent } from './repo/revoked.ts';
 import { slicedBlobs } from './repo/sliced-blobs.ts';
 import { type RebuildOptions, type RebuildReport, rebuildCatalog } from './repo/upkeep/rebuild.ts';
 
@@ -41,6 +42,8 @@ export interface App {
   readonly log: RevisionLog;
   /** What imports work on. Reads the keyring. */
   ingest(): Promise<IngestContext>;
+  /** What must not be brought in, as the lists here have it now. @throws trust.invalid */
+  revoked(): Promise<RevokedContent>;
   /** @throws server.locked if a server runs on this data directory. The caller releases the lock. */
   lockServer(): ProcessLock;
   /** Before what frees space: on a full disk, makes the room that this needs itself. */
@@ -82,6 +85,10 @@ export async function openApp(options: AppOptions): Promise<App> {
     catalog = opened;
     const blobs = slicedBlobs(await openDiskStore(dataDir), opened);
     reserve.keep();
+    const revoked = async () => {
+      const { revocationsHere } = await import('./sync/bundle/revoked.ts'); // only here: commands that read need it not
+      return await revocationsHere(dataDir);
+    };
     return {
       dataDir,
       configFile: options.configFile,
@@ -95,7 +102,9 @@ export async function openApp(options: AppOptions): Promise<App> {
         keys: await loadVendorKeys(dataDir),
         upstreamKeys: await upstreamKeys(dataDir, config),
         repositoryKey: () => openRepositoryKey(dataDir),
+        revoked,
       }),
+      revoked,
       lockServer: () => lockServer(dataDir),
       makeRoom: () => reserve.spendIfFull(),
       close: async () => {

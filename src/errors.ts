@@ -110,6 +110,8 @@ export const CODES = {
   // it does not fit, or is not allowed
   'space.insufficient': { exit: EXIT.noSpace, http: 507 },
   'scan.refused': { exit: EXIT.refused, http: 409 },
+  'policy.rejected': { exit: EXIT.refused, http: 409 },
+  'policy.published': { exit: EXIT.refused, http: 409 },
   'path.conflict': { exit: EXIT.refused, http: 409 },
   'path.invalid': { exit: EXIT.usage, http: 400 },
   'revision.moved': { exit: EXIT.refused, http: 409 },

@@ -20,6 +20,8 @@ export const limits = {
   flushEvery: 128 * MiB,
   /** Bytes of a resumable writer that a killed process or a power cut may cost at most. */
   checkpointEvery: 64 * MiB,
+  /** Blobs in memory that are stored together (blobs/small-blobs.ts). */
+  storeTogether: 64,
   /** Stored blobs are written down together: after so many bytes, or so many blobs, or so long a time. */
   recordTogether: { bytes: 64 * MiB, blobs: 100, time: 10 * 60_000 },
   /** How long to wait while other processes set up or clean up their folders of partial files. */
@@ -129,9 +131,11 @@ export const limits = {
     groupPackages: 64,
     /** XML that is compressed at once, unless a single package has more. */
     member: 1 * MiB,
-    /** Compressed parts under way: how many, and all their bytes. */
-    pending: 8,
-    pendingBytes: 16 * MiB,
+    /** XML of members in a row that are copied at once, unless a single one has more. */
+    run: 1 * MiB,
+    /** Compressed parts of one of three files under way: how many, and all their bytes. */
+    pending: 4,
+    pendingBytes: 6 * MiB,
     /** The index at the end of a metadata file: 24 bytes for each part. */
     index: 16 * MiB,
   },
@@ -139,6 +143,8 @@ export const limits = {
   packages: {
     /** Metadata is served for so long after it was replaced: clients may be between repomd.xml and what it names. */
     keepFormer: 24 * 3600_000,
+    /** So many that come are looked up one by one; for more, all that is published is read. */
+    lookedUp: 500,
     /** Descriptions of packages held before they are recorded. */
     recordBatch: 100,
     /** Threads that help to verify the packages of an image, fewer than there are cores; and from which size of it on, in bytes. */
@@ -248,10 +254,13 @@ export const limits = {
     /** No byte from an upstream for this long. */
     idleTimeout: 60_000,
     redirects: 10,
-    /** Connections to one upstream, and how many of them are kept while nothing is asked. */
+    /** Connections to one upstream, and how many of them are kept while nothing is asked: as many as `mirror.packages`. */
     connections: 64,
-    idleConnections: 8,
+    idleConnections: 16,
     headerBytes: 64 * KiB,
+    /** Bodies from this size on pass the HTTP parser by (upstream/direct-body.ts), and in pieces of at most so much. */
+    directFrom: 64 * MiB,
+    directPiece: 256 * KiB,
     /** A body whose length nobody says. */
     unknownSize: 64 * MiB,
     /** A reader so far ahead of what is being fetched does not wait for it. */
@@ -311,6 +320,9 @@ export const limits = {
     jsonBytes: 32 * MiB,
     name: 255,
     listingTime: 10 * 60_000,
+    /** A listing that is kept so that it need not come again, and all that one rule keeps. */
+    keptListing: 1 * MiB,
+    keptListings: 16 * MiB,
     /** Folders below a rule's path: how deep, how many, and how many files in all. */
     depth: 4,
     folders: 1000,
@@ -440,6 +452,13 @@ export const limits = {
     connectTimeout: 30_000,
     /** No answer to anything for so long, while answers are due. */
     idleTimeout: 60_000,
+    /** Attempts to connect again after a connection was lost, and how long to wait after the first, doubling. */
+    reconnects: 6,
+    reconnectDelay: 1_000,
+    /** How often one file is tried again in a row when nothing of it has come to stay meanwhile. */
+    vain: 3,
+    /** Of what an earlier attempt left, so much of its end is compared before it is gone on with and all is read back later. */
+    compared: 8 * MiB,
     /** How long a farewell may take. */
     closeWait: 2_000,
     /** Files of passwords and passphrases. */
@@ -497,6 +516,8 @@ export const limits = {
     /** Characters of the name of a release that a policy goes with, and how many of them. */
     releaseName: 255,
     releases: 100,
+    /** Characters of the reason for which a version was rejected. */
+    reason: 1_000,
   },
 
   config: {

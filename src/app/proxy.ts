@@ -1,6 +1,7 @@
 /**
  * How pull-through is put together from the configuration: which sources there are, and what they need.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { App } from '../app.ts';
 import { sitePath } from '../config/mirror.ts';
 import type { Config } from '../config.ts';
@@ -38,6 +39,11 @@ export interface ProxySurroundings {
   readonly followsPeer: boolean;
 }
 
+export interface OpenedProxy extends RunningProxy {
+  /** Reads the certificates and secrets for the sources again. @throws config.invalid; nothing is changed then */
+  reload(): Promise<void>;
+}
+
 /**
  * @returns undefined where nobody would be asked for anything
  * @throws config.invalid if a secret or a certificate cannot be read. The caller closes what it gets.
@@ -46,26 +52,31 @@ export async function openProxyOf(
   app: App,
   config: SourceConfig,
   { logger, trusted, followsPeer }: ProxySurroundings,
-): Promise<RunningProxy | undefined> {
+): Promise<OpenedProxy | undefined> {
   const { conductors, peer, upstreams, offlineMode } = config;
   const asksPeer = peer !== undefined && !followsPeer;
   if (conductors.length === 0 && !asksPeer && Object.keys(upstreams).length === 0) return undefined;
   const { catalog, blobs, dataDir } = app;
-  if (conductors.length > 0 || asksPeer) await logCertificateWarnings(logger, dataDir, config);
-  const shown = await certificates(dataDir, config);
+  const read = async () => {
+    if (conductors.length > 0 || asksPeer) await logCertificateWarnings(logger, dataDir, config);
+    const shown = await certificates(dataDir, config);
+    const sites: SiteOptions[] = [];
+    for (const [name, upstream] of Object.entries(upstreams)) {
+      await logCertificateWarnings(logger, dataDir, upstream, `upstreams.${name}.`);
+      sites.push(await upstreamSite(dataDir, name, upstream));
+    }
+    return { shown, sites };
+  };
+  let current = await read();
+  const { shown, sites } = current;
   const near = (url: string) => ({ url, ...shown });
-  const sites: SiteOptions[] = [];
-  for (const [name, upstream] of Object.entries(upstreams)) {
-    await logCertificateWarnings(logger, dataDir, upstream, `upstreams.${name}.`);
-    sites.push(await upstreamSite(dataDir, name, upstream));
-  }
   const keys = new Map<string, readonly VendorKey[]>();
   for (const [name, upstream] of Object.entries(upstreams)) {
     keys.set(name, await configuredKeys(dataDir, `upstreams.${name}.keys`, upstream.keys));
   }
   // Only here: a conductor without sources needs no HTTP client in memory.
   const { openProxy } = await import('../proxy/open-proxy.ts');
-  return openProxy({
+  const proxy = openProxy({
     catalog,
     blobs,
     trusted,
@@ -80,6 +91,16 @@ export async function openProxyOf(
     keys,
     onDemand: onDemandPlaces(upstreams),
   });
+  return {
+    ...proxy,
+    async reload() {
+      const fresh = await read();
+      if (isDeepStrictEqual(fresh, current)) return;
+      current = fresh;
+      proxy.renew({ near: fresh.shown, sites: new Map(fresh.sites.map((site) => [site.name, site])) });
+      logger.info({ part: 'tls' }, 'certificates and secrets for other servers were read anew');
+    },
+  };
 }
 
 /** Where packages were left out, metadata is ours and all that it lists is here. */

@@ -11,7 +11,7 @@ import { limits } from '../limits.ts';
 import { ProcessLock } from '../repo/blobs/process-lock.ts';
 import type { Logger } from '../repo/http/logger.ts';
 import type { ApiRoute } from '../repo/http/openapi.ts';
-import type { Upstream } from '../repo/upstream/upstream.ts';
+import type { HttpUpstream } from '../repo/upstream/http-upstream.ts';
 import { type ReplicaStatus, startingStatus } from '../sync/replica/keep-in-step.ts';
 import { type CertificateConfig, certificates } from './upstream-sites.ts';
 
@@ -31,11 +31,14 @@ export type ReplicaMessage =
       readonly message: string;
     };
 
-/** What it is told: to end, orderly. */
+/** What it is told: to end, orderly; to read the certificates for the peer again, and to look at it. */
 export const STOP = 'stop';
+export const RELOAD = 'reload';
 
 export interface RunningReplica {
   readonly routes: readonly ApiRoute[];
+  /** Has the certificates for the peer read again; what is wrong with them goes to the log. */
+  reload(): Promise<void>;
   /** What was being fetched is kept, and gone on with. */
   close(): Promise<void>;
 }
@@ -72,6 +75,9 @@ export function startReplica(task: ReplicaTask, peer: string, logger: Logger): R
         answer: async () => status,
       },
     ],
+    async reload() {
+      worker.postMessage(RELOAD);
+    },
     async close() {
       isStopping = true;
       clearTimeout(restart);
@@ -110,7 +116,7 @@ export async function openPeer(
   dataDir: string,
   { peer, ...shown }: CertificateConfig & { readonly peer: string },
   timeouts: { readonly connectTimeout?: number; readonly answerTimeout?: number; readonly idleTimeout?: number } = {},
-): Promise<Upstream> {
+): Promise<HttpUpstream> {
   const { HttpUpstream } = await import('../repo/upstream/http-upstream.ts');
   return new HttpUpstream({ url: peer, ...(await certificates(dataDir, shown)), limits: timeouts });
 }

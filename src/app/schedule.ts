@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { App } from '../app.ts';
 import { limits } from '../limits.ts';
 import type { Logger } from '../repo/http/logger.ts';
+import { lastSync } from '../sync/mirror/history.ts';
 import { type Schedule, startSchedule } from '../sync/mirror/schedule.ts';
 import type { SourceConfig } from './proxy.ts';
 
@@ -33,7 +34,7 @@ export function startSyncSchedule(
   return startSchedule({
     names,
     every,
-    last: async (name) => (await catalog.syncs(name, 1))[0]?.startedAt,
+    last: async (name) => (await lastSync(catalog, name, { isRunning: false }))?.startedAt,
     run: (name, signal) => runSync(app, name, logger, signal),
     failed: (upstream, error) =>
       logger.error({ upstream, error: String(error) }, 'a scheduled sync could not be begun'),

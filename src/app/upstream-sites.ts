@@ -73,9 +73,9 @@ export interface CertificateWarning {
   readonly message: string;
 }
 
-const START_AGAIN = 'Put a new one there, and start Airlock again.';
-const VOUCHES = { effect: 'those it vouches for are refused', remedy: START_AGAIN };
-const IS_SHOWN = { effect: 'servers refuse it', remedy: START_AGAIN };
+const REMEDY = 'Put a new one there, and send SIGHUP to the server.';
+const VOUCHES = { effect: 'those it vouches for are refused', remedy: REMEDY };
+const IS_SHOWN = { effect: 'servers refuse it', remedy: REMEDY };
 
 /**
  * Which of them have expired or soon will, and whether others may read the private key.

@@ -2,15 +2,16 @@
 import { EXIT } from '../errors.ts';
 import type { BroughtPolicy } from '../repo/policies/bring.ts';
 import { versionPath } from '../repo/policies/policy-name.ts';
-import { whyHeld } from '../repo/policies/tell.ts';
+import { whyHeld, whyRejected } from '../repo/policies/tell.ts';
 import type { PolicyVersion } from '../repo/policies/versions.ts';
 
 /** For programs: these keys are always there. */
 export function describe(version: PolicyVersion) {
-  const { name, version: number, digest, size, at, format, widening, releases, held, approvedAt } = version;
+  const { name, version: number, digest, size, at, format, widening, releases, held, rejected, approvedAt } = version;
   const { origin, source, fileName, validators, verification } = version;
   const from = { origin, source, fileName, validators, verification };
-  return { name, version: number, digest, size, at, format, widening, releases, held, approvedAt, ...from };
+  const state = { held, rejected, approvedAt };
+  return { name, version: number, digest, size, at, format, widening, releases, ...state, ...from };
 }
 
 export function outcomeDocument({ outcome, version, before, waitsFor, along }: BroughtPolicy): object {
@@ -24,6 +25,7 @@ export function outcomeLine(brought: BroughtPolicy): string {
   const path = versionPath(version.name, version.version);
   const others = along.length === 0 ? '' : ` ${along.join(', ')}, which waited for it, went along.`;
   if (outcome === 'held') return `✋ ${path} is held and not published: ${whyHeld(brought)}`;
+  if (outcome === 'rejected') return `✋ ${path} ${whyRejected(version)}, and is not published.`;
   if (outcome === 'present') return `✔ ${path} is published already: nothing to do.${others}`;
   if (outcome === 'completed') {
     return `✔ ${path} is published already, and now goes with ${version.releases.join(', ')}.${others}`;

@@ -4,7 +4,7 @@ import { AirlockError, EXIT, isAirlockError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import { quote, quoteUnsafe } from '../repo/formats/quote.ts';
 import { readSmallFile } from '../repo/ingest/medium.ts';
-import { approvePolicy } from '../repo/policies/approve.ts';
+import { approvePolicy, rejectPolicy } from '../repo/policies/approve.ts';
 import type { BroughtPolicy } from '../repo/policies/bring.ts';
 import { comparePolicies } from '../repo/policies/compare.ts';
 import { diffText } from '../repo/policies/diff-text.ts';
@@ -12,9 +12,9 @@ import { importPolicy } from '../repo/policies/import-policy.ts';
 import { readableText } from '../repo/policies/json-text.ts';
 import { type LintReport, lint } from '../repo/policies/lint.ts';
 import { parseReference, policyName, versionPath } from '../repo/policies/policy-name.ts';
+import { whyRejected } from '../repo/policies/tell.ts';
 import {
   allVersions,
-  type Hold,
   newestVersion,
   type PolicyVersion,
   readVersion,
@@ -25,7 +25,7 @@ import { formatBytes, formatTable } from './format.ts';
 import { describe, exitCodeOf, outcomeDocument, outcomeLine } from './policy-outcome.ts';
 import { readWords } from './words.ts';
 
-/** `policy list | show | diff | lint | approve | fetch`. */
+/** `policy list | show | diff | lint | approve | reject | fetch`. */
 export function policyCommands(program: Command): void {
   const parent = program.command('policy').description('policy texts of clouds, and what their versions allow');
   listCommand(parent);
@@ -33,13 +33,14 @@ export function policyCommands(program: Command): void {
   diffCommand(parent);
   lintCommand(parent);
   approveCommand(parent);
+  rejectCommand(parent);
   fetchCommand(parent);
 }
 
 function listCommand(parent: Command): void {
   const command = parent
     .command('list')
-    .description('list the policies and their versions, held ones included')
+    .description('list the policies and their versions, held and rejected ones included')
     .option('--release <release>', 'only versions that go with this release')
     .addHelpText('after', '\nExample:\n  airlock policy list --release 6.9.161');
   appAction<[{ release?: string }]>(command, async ({ catalog }, _session, { release }) => {
@@ -72,13 +73,15 @@ function row({ version: each, isNewest }: { version: PolicyVersion; isNewest: bo
     formatBytes(size),
     format,
     widening ?? 'first',
-    each.held === null ? (isNewest ? 'newest' : 'published') : stateOf(each.held),
+    stateOf(each, isNewest),
     releases.join(', '),
   ];
 }
 
-function stateOf({ widens }: Hold): string {
-  return widens ? 'held: look at it, and approve it' : 'held: waits for its other parts';
+function stateOf({ held, rejected }: PolicyVersion, isNewest: boolean): string {
+  if (rejected !== null) return rejected.reason === null ? 'rejected' : `rejected: ${quoteUnsafe(rejected.reason)}`;
+  if (held === null) return isNewest ? 'newest' : 'published';
+  return held.widens ? 'held: look at it, and approve it or reject it' : 'held: waits for its other parts';
 }
 
 function showCommand(parent: Command): void {
@@ -90,14 +93,22 @@ function showCommand(parent: Command): void {
       'after',
       '\nThe very bytes are served at /repos/policies/NAME and /repos/policies/NAME@N.\n\nExample:\n  airlock policy show aviatrix-app-policy@3',
     );
-  appAction<[string]>(command, async (app, _session, reference) => {
+  appAction<[string]>(command, async (app, { options, progress }, reference) => {
     const version = await requireVersion(app.catalog, parseReference(reference));
+    if (options.json !== true) noteState(version, progress);
     const { text, encoding } = readableText(await readVersion(app, version));
     return {
       json: { ...describe(version), encoding, text },
       text: text.replaceAll('\r\n', '\n').replace(/\n$/, ''),
     };
   });
+}
+
+/** On standard error: the text itself is what somebody may want in a file. */
+function noteState(version: PolicyVersion, progress: Session['progress']): void {
+  const path = versionPath(version.name, version.version);
+  if (version.rejected !== null) progress.note(`${path} ${whyRejected(version)}, and is not published`);
+  else if (version.held !== null) progress.note(`${path} is held and not published`);
 }
 
 function diffCommand(parent: Command): void {
@@ -179,15 +190,38 @@ function approveCommand(parent: Command): void {
     .command('approve')
     .argument('<policy>', 'NAME@N')
     .description('publish a version that is held because it makes more possible')
+    .option('--rejected', 'also one that was rejected')
     .addHelpText('after', '\nExample:\n  airlock policy approve aviatrix-app-policy@4');
-  appAction<[string]>(command, async (app, _session, text) => {
-    const { name, version } = parseReference(text);
-    if (version === undefined) {
-      throw new AirlockError('usage.invalid', `Name the version that you have looked at: ${name}@N.`);
-    }
-    const brought = await approvePolicy(app, name, version);
+  appAction<[string, { rejected?: boolean }]>(command, async (app, _session, text, { rejected = false }) => {
+    const brought = await approvePolicy(app, ...lookedAt(text), { rejected, revoked: await app.revoked() });
     return { json: outcomeDocument(brought), text: outcomeLine(brought), exitCode: exitCodeOf(brought) };
   });
+}
+
+function rejectCommand(parent: Command): void {
+  const command = parent
+    .command('reject')
+    .argument('<policy>', 'NAME@N')
+    .description('refuse a version that is held: it is never published, and the same text is not taken again')
+    .option('--reason <text>', 'why, for people')
+    .addHelpText(
+      'after',
+      '\nIt stays in the list, as rejected. A text that differs from it is a new version, compared with what is published.\n\nExample:\n  airlock policy reject aviatrix-app-policy@4 --reason "grants iam:PassRole on all roles"',
+    );
+  appAction<[string, { reason?: string }]>(command, async (app, _session, text, { reason = null }) => {
+    if (reason !== null && reason.length > limits.policy.reason) {
+      throw new AirlockError('usage.invalid', `The reason is longer than ${limits.policy.reason} characters.`);
+    }
+    const brought = await rejectPolicy(app, ...lookedAt(text), reason);
+    return { json: outcomeDocument(brought), text: outcomeLine(brought) };
+  });
+}
+
+/** @throws usage.invalid where it does not say which version, path.invalid */
+function lookedAt(text: string): [name: string, version: number] {
+  const { name, version } = parseReference(text);
+  if (version !== undefined) return [name, version];
+  throw new AirlockError('usage.invalid', `Name the version that you have looked at: ${name}@N.`);
 }
 
 function fetchCommand(parent: Command): void {

@@ -74,7 +74,10 @@ function prefetchCommands(parent: Command): void {
     const command = withSources(parent.command(name))
       .description(name === 'prefetch' ? 'fetch something before it is needed' : 'go on with what was paused')
       .argument('<what>', what)
-      .addHelpText('after', `\nExample:\n  airlock proxy ${name} --upstream http://conductor-a:8480 6.3.0-107.r1.el7`);
+      .addHelpText(
+        'after',
+        `\nIt works beside a running server of the same data directory, which serves what has come.\n\nExample:\n  airlock proxy ${name} --upstream http://conductor-a:8480 6.3.0-107.r1.el7`,
+      );
     appAction<[string, SourceFlags]>(command, async (app, { signal, progress }, wanted, flags) => {
       const { pathMeant, prefetch } = await import('../proxy/prefetch.ts');
       return await withProxy(app, { ...command.parent?.opts<SourceFlags>(), ...flags }, async (proxy) => {

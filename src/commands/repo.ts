@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { AirlockError } from '../errors.ts';
 import type { RepositoryKind } from '../repo/catalog/artifact.ts';
 import type { Catalog, Entry, Repository } from '../repo/catalog/catalog.ts';
+import { publishAgain } from '../repo/packages/publish-again.ts';
 import { requireNotRevoked } from '../sync/bundle/revoked.ts';
 import { appAction, PRINTED, wholeNumber } from './command.ts';
 import { formatTable, formatTime, Table } from './format.ts';
@@ -69,9 +70,9 @@ export function repoCommands(program: Command): void {
     .argument('<revision>', 'as "repo revisions" shows it', wholeNumber)
     .description('publish a new revision equal to an older one')
     .addHelpText('after', '\nExample:\n  airlock repo publish images 3');
-  appAction<[string, number]>(publish, async ({ catalog, dataDir }, _session, name, revision) => {
+  appAction<[string, number]>(publish, async ({ catalog, dataDir, ingest }, _session, name, revision) => {
     await requireNotRevoked({ catalog, dataDir }, name, revision);
-    const published = await catalog.transaction((tx) => tx.publishAgain(name, revision));
+    const published = await publishAgain(await ingest(), name, revision);
     return {
       json: { repository: name, published, equals: revision },
       text: `${name} is at revision ${published} now, equal to ${revision}.`,

@@ -101,6 +101,7 @@ export async function serve(app: App, { listen, json, stop, sources, replica }: 
   });
   running.defer(() => server.close());
   if (tls !== undefined) await startRenewal(beside, server, tls);
+  await startReloads(beside, [beyond, twin]);
   const schedule = startSyncSchedule(app, sources, logger);
   running.defer(() => schedule?.stop());
   printOut(json ? `${JSON.stringify({ url: server.url })}\n` : `Airlock serves ${server.url}\n`);
@@ -152,6 +153,20 @@ async function startRenewal(
   const renewal = startTlsRenewal({ dataDir, tls: config.tls, logger, first, renew });
   running.defer(() => renewal.stop());
   whenTold('SIGHUP', () => void renewal.reload(), running);
+}
+
+/** What is shown to other servers, and what they are known by. */
+async function startReloads(
+  { logger, running }: Beside,
+  all: readonly ({ reload(): Promise<void> } | undefined)[],
+): Promise<void> {
+  const { startReload } = await import('../app/reload.ts');
+  for (const each of all) {
+    if (each === undefined) continue;
+    const reload = startReload(logger, () => each.reload());
+    running.defer(() => reload.stop());
+    whenTold('SIGHUP', () => void reload.now(), running);
+  }
 }
 
 /** JSON lines on standard error, or in a file that is opened anew on SIGHUP, as logrotate wants it. */

@@ -83,7 +83,9 @@ function verifyCommand(program: Command): void {
     const lines = report.damage.map(describeDamage);
     const repaired = report.withdrawn.map((path) => `${quoteUnsafe(path)} was taken out of what is published.`);
     for (const [name, revision] of Object.entries(report.revisions)) {
-      repaired.push(`${name} is at revision ${revision} now. Import what is missing to bring it back.`);
+      const isLess = report.withdrawn.some((path) => path.startsWith(`${name}/`));
+      const what = isLess ? '. Import what is missing to bring it back.' : ', and its metadata is written anew.';
+      repaired.push(`${name} is at revision ${revision} now${what}`);
     }
     if (flags.repair === true && repaired.length === 0) repaired.push('Nothing had to be taken out.');
     const resumed = report.resumed === 0 ? '' : ` (${report.resumed} more by a run before that was stopped)`;

@@ -6,7 +6,7 @@ import { EXIT } from '../errors.ts';
 import { limits } from '../limits.ts';
 import { quoteUnsafe } from '../repo/formats/quote.ts';
 import { prune } from '../repo/upkeep/prune.ts';
-import { type PastSync, pastSyncs } from '../sync/mirror/history.ts';
+import { lastSync, type PastSync, pastSyncs } from '../sync/mirror/history.ts';
 import { type SyncReport, unreachable } from '../sync/mirror/mirror.ts';
 import type { RuleReport } from '../sync/mirror/rule.ts';
 import { appAction, type Result, type Session, wholeNumber } from './command.ts';
@@ -28,7 +28,8 @@ function listCommand(parent: Command): void {
   appAction(command, async (app) => {
     const all = await Promise.all(
       Object.entries(app.config.upstreams).map(async ([name, { url, mirror }]) => {
-        const [last = null] = await history(app, name, 1);
+        const isRunning = isSyncing(app.dataDir, name);
+        const last = (await lastSync(app.catalog, name, { isRunning })) ?? null;
         return { name, url, rules: mirror.map(ruleName), last };
       }),
     );
@@ -148,10 +149,10 @@ async function history({ catalog, dataDir }: App, name: string, limit: number): 
 
 function pastLines(past: readonly PastSync[]): string {
   return past
-    .flatMap(({ startedAt, endedAt, outcome, counts, added, removed, failures, bytes }) => {
+    .flatMap(({ startedAt, endedAt, outcome, only, counts, added, removed, failures, bytes }) => {
       const took = endedAt === null ? '' : `, ${((endedAt.getTime() - startedAt.getTime()) / 1000).toFixed(1)} s`;
       return [
-        `${formatTime(startedAt)}: ${outcome}${took}, ${counts.added} brought, ${counts.removed} removed, ${formatBytes(bytes)}`,
+        `${formatTime(startedAt)}: ${only === null ? '' : `${only} only: `}${outcome}${took}, ${counts.added} brought, ${counts.removed} removed, ${formatBytes(bytes)}`,
         ...named(added, (path) => `  + ${quoteUnsafe(path)}`),
         ...named(removed, (path) => `  - ${quoteUnsafe(path)}`),
         ...failures.slice(0, SHOWN).map(({ path, code, message }) => {

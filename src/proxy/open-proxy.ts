@@ -6,7 +6,7 @@ import type { Beyond } from '../repo/http/beyond.ts';
 import type { Logger } from '../repo/http/logger.ts';
 import type { TrustedBlobs } from '../repo/trusted-blobs.ts';
 import { Bandwidth } from '../repo/upstream/bandwidth.ts';
-import { HttpUpstream, type HttpUpstreamOptions } from '../repo/upstream/http-upstream.ts';
+import { type Credentials, HttpUpstream, type HttpUpstreamOptions } from '../repo/upstream/http-upstream.ts';
 import { Forward, type Site } from './forward.ts';
 import { listBeyond } from './listings.ts';
 import type { OnDemandPlaces } from './on-demand.ts';
@@ -47,9 +47,19 @@ export interface ProxyOptions {
   readonly now?: () => number;
 }
 
+/** What is shown to the sources from now on, and what they are known by. */
+export interface FreshCredentials {
+  /** Conductors and the HA twin. */
+  readonly near: Credentials;
+  /** By their names. */
+  readonly sites: ReadonlyMap<string, Credentials>;
+}
+
 export interface RunningProxy extends Beyond {
   readonly pull: PullThrough;
   readonly sources: Sources;
+  /** From the next request to a source on. */
+  renew(fresh: FreshCredentials): void;
   /** Ends what is being fetched where it stands; the next process goes on with it. */
   close(): Promise<void>;
 }
@@ -61,17 +71,19 @@ export interface RunningProxy extends Beyond {
 export function openProxy(options: ProxyOptions): RunningProxy {
   const { catalog, sourceType, offlineMode, logger } = options;
   const via = `airlock-${randomBytes(4).toString('hex')}`;
+  const nearby: HttpUpstream[] = [];
+  const distant = new Map<string, HttpUpstream>();
   const near = (kind: 'peer' | 'conductor', at: Pick<HttpUpstreamOptions, 'url' | 'ca' | 'identity'>): Source => {
     const upstream = new HttpUpstream({ ...at, via });
+    nearby.push(upstream);
     return { name: `${kind} ${upstream.origin}`, kind, upstream, health: new Health() };
   };
-  const far = ({ name, bandwidth, ...at }: SiteOptions): Source => ({
-    name: `internet ${name}`,
-    kind: 'internet',
-    upstream: new HttpUpstream({ ...at, via }),
-    health: new Health(),
-    bandwidth: new Bandwidth(bandwidth),
-  });
+  const far = ({ name, bandwidth, ...at }: SiteOptions): Source => {
+    const upstream = new HttpUpstream({ ...at, via });
+    distant.set(name, upstream);
+    const health = new Health();
+    return { name: `internet ${name}`, kind: 'internet', upstream, health, bandwidth: new Bandwidth(bandwidth) };
+  };
   const sources = new Sources({
     ...(options.peer === undefined ? {} : { peer: near('peer', options.peer) }),
     followsPeer: options.followsPeer ?? false,
@@ -105,6 +117,10 @@ export function openProxy(options: ProxyOptions): RunningProxy {
     cutTunnels: () => forward.cutTunnels(),
     routes: statusRoutes(status),
     registerMetrics: (registry) => registerMetrics(registry, status),
+    renew({ near: shown, sites }) {
+      for (const upstream of nearby) upstream.renew(shown);
+      for (const [name, credentials] of sites) distant.get(name)?.renew(credentials);
+    },
     async close() {
       versions.close();
       await pull.close();

@@ -75,6 +75,8 @@ export const ERROR_MEANINGS: Readonly<Record<string, string>> = {
   interrupted: 'It was stopped by a signal, or paused. What is done is kept.',
   'space.insufficient': 'The disk has not enough room; the message has the numbers.',
   'scan.refused': 'The scanner of `import bundle --scan` did not accept what a bundle brings; nothing landed.',
+  'policy.rejected': 'A person rejected this version of the policy.',
+  'policy.published': 'The version of the policy is published, so it cannot be rejected.',
   'path.conflict': 'Other bytes are under this path already.',
   'path.invalid': 'The path is none that can be served.',
   'revision.moved': 'Somebody else published meanwhile, again and again.',

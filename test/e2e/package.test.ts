@@ -22,6 +22,7 @@ import { gunzip } from 'node:zlib';
 import { type MadePackage, makePackage } from '../../packaging/make-package.ts';
 import { IMAGE_ISO, imageIso, publishFile } from '../media/vendor-site.ts';
 import { type CliResult, ended } from '../support/cli.ts';
+import { FakeService } from '../support/fake-service.ts';
 import { needs } from '../support/needs.ts';
 import { Network, needsNamespaces } from '../support/netns.ts';
 import { needsPrivateSystem, type PrivateSystem, privateSystem } from '../support/private-system.ts';
@@ -245,17 +246,25 @@ async function isInstalled(t: TestContext, unpacked: string, dir: string): Promi
   assert.match((await done(airlock('repo', 'show', 'files'))).stdout, /a\/b/);
   assert.equal((await done(foreign())).stdout, '');
 
-  await isRestarted(system, (...args) => install(newer, ...args));
-  await done(install(installed, '--rollback'));
-  assert.equal(await inUse(), '0.1.0');
+  const service = await FakeService.make(system);
+  await isRestarted(service, () => install(newer));
+  await isTakenBack(service, () => install(installed, '--rollback'), inUse);
 
-  // data that the other version cannot work with
+  // data that the other version cannot work with: the service goes on with the one that can, if it ran
   makeCatalogNewer(system);
   await truncate(system.at('/var/lib/airlock/revisions/files/00000001.jsonl'), 20);
-  const refused = await install(installed, '--rollback');
-  assert.equal(refused.code, 1);
-  assert.match(refused.stderr, /Airlock 0\.2\.0 cannot work with this data; Airlock 0\.1\.0 is in use as before/);
-  assert.equal(await inUse(), '0.1.0');
+  for (const [state, ...asked] of [
+    [{ upFor: 1000, fails: 'start' }, 'stop airlock.service', 'start airlock.service'],
+    [{ upFor: 0 }],
+  ] as const) {
+    await service.is(state);
+    const refused = await install(installed, '--rollback');
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /Airlock 0\.2\.0 cannot work with this data; Airlock 0\.1\.0 is in use as before/);
+    assert.deepEqual(await service.asked(), asked);
+    assert.equal(await inUse(), '0.1.0');
+  }
+  await service.remove();
 
   // a package that was damaged on its way
   await replace(path.join(newer, 'src', 'cli.ts'), 'damaged');
@@ -268,52 +277,63 @@ async function isInstalled(t: TestContext, unpacked: string, dir: string): Promi
   assert.equal(await readlink(system.at('/var/cache/opt/airlock/current')), '0.1.0');
   await stat(system.at('/var/cache/etc/systemd/system/airlock.service'));
 
+  const last = await FakeService.make(system);
+  await last.is({ upFor: 1000, fails: 'disable' }); // somebody took the unit away before
   assert.match((await done(install(installed, '--uninstall'))).stdout, /data is still in \/var\/lib\/airlock/);
+  assert.deepEqual(await last.asked(), ['disable --now airlock.service', 'daemon-reload']);
+  await last.remove();
   assert.deepEqual(await readdir(system.at('/opt')), ['only-root.bin']);
   assert.deepEqual(await readdir(system.at('/usr/local/bin')), []);
   assert.ok((await readdir(system.at('/var/lib/airlock'))).includes('catalog.sqlite'));
 }
 
-/** Where systemd is: a service that ran is restarted, and watched for a while. */
-async function isRestarted(
-  system: PrivateSystem,
-  install: (...args: string[]) => ReturnType<PrivateSystem['run']>,
-): Promise<void> {
-  const state = system.at('/run/systemd/system');
-  await mkdir(state, { recursive: true });
-  const programs = {
-    // It runs as long as it was not asked so often, and says how often it had to be started anew.
-    systemctl: [
-      'case $1 in',
-      '  is-active) echo >>/run/asked; [ "$(wc -l </run/asked)" -le "$(cat /run/up-for)" ] ;;',
-      '  show) echo "NRestarts=$(cat /run/restarts)" ;;',
-      '  *) echo "$@" >>/run/done ;;',
-      'esac',
-    ],
-    sleep: ['exit 0'],
-  };
-  for (const [name, lines] of Object.entries(programs)) {
-    await writeFile(system.at(`/usr/local/bin/${name}`), ['#!/bin/sh', ...lines, ''].join('\n'), { mode: 0o755 });
-  }
-  const upgrade = async (upFor: number, restarts: number) => {
-    await rm(system.at('/run/asked'), { force: true });
-    await writeFile(system.at('/run/up-for'), `${upFor}\n`);
-    await writeFile(system.at('/run/restarts'), `${restarts}\n`);
-    return await install();
-  };
-  for (const [upFor, restarts] of [
-    [3, 0],
-    [1000, 1],
-  ] as const) {
-    const { code, stderr } = await upgrade(upFor, restarts);
+type Install = (...args: string[]) => ReturnType<PrivateSystem['run']>;
+
+/** A service that ran is restarted, and watched for a while. */
+async function isRestarted(service: FakeService, install: Install): Promise<void> {
+  for (const state of [{ upFor: 3 }, { upFor: 1000, restarts: 1 }, { upFor: 1000, fails: 'try-restart' }]) {
+    await service.is(state);
+    const { code, stderr } = await install();
     assert.equal(code, 1);
     assert.match(stderr, /^Airlock 0\.2\.0 is installed, but does not start: journalctl -u airlock\. Back.*--rollback/);
   }
-  await done(upgrade(1000, 0));
-  await done(upgrade(0, 0)); // it did not run before
-  assert.match(await readFile(system.at('/run/done'), 'utf8'), /^daemon-reload\ntry-restart airlock\.service\n/);
-  await rm(path.dirname(state), { recursive: true });
-  for (const name of Object.keys(programs)) await rm(system.at(`/usr/local/bin/${name}`));
+  await service.is({ upFor: 0 }); // it did not run before
+  await done(install());
+  await service.is({ upFor: 1000 });
+  await done(install());
+  assert.deepEqual(await service.asked(), ['daemon-reload', 'try-restart airlock.service']);
+}
+
+/** A service that ran is stopped before the other version looks at the data, started with it, and watched for a while. */
+async function isTakenBack(service: FakeService, rollback: Install, inUse: () => Promise<string>): Promise<void> {
+  const STOPPED_AND_STARTED = ['stop airlock.service', 'start airlock.service'];
+  let [now, other] = ['0.2.0', '0.1.0'];
+  const turned = async () => {
+    [now, other] = [other, now];
+    assert.equal(await inUse(), now);
+  };
+  await service.is({ upFor: 1000 });
+  assert.match((await done(rollback())).stdout, /^Went back from Airlock 0\.2\.0 to 0\.1\.0\.\n$/);
+  assert.deepEqual(await service.asked(), STOPPED_AND_STARTED);
+  await turned();
+  for (const state of [{ upFor: 3 }, { upFor: 1000, restarts: 1 }, { upFor: 1000, fails: 'start' }]) {
+    await service.is(state);
+    const { code, stdout, stderr } = await rollback();
+    assert.equal(code, 1, JSON.stringify(state));
+    assert.equal(stdout, '');
+    assert.equal(
+      stderr,
+      `Airlock ${other} is in use, but does not start: journalctl -u airlock. Back to Airlock ${now}: /opt/airlock/current/system/install.sh --rollback\n`,
+    );
+    assert.deepEqual(await service.asked(), STOPPED_AND_STARTED);
+    await turned();
+  }
+  await service.is({ upFor: 0 }); // it did not run before
+  await done(rollback());
+  assert.deepEqual(await service.asked(), []);
+  await turned();
+  if (now === '0.2.0') await done(rollback());
+  assert.equal(await inUse(), '0.1.0');
 }
 
 async function done<T extends { code: number; stderr: string }>(running: Promise<T>): Promise<T> {

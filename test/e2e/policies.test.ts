@@ -70,6 +70,61 @@ test('a policy text becomes versions that are compared, approved and served', as
   assert.equal((await conductor.refuses(2, 'policy', 'show', 'app@x')).code, 'usage.invalid');
 });
 
+test('a held version is rejected: it is kept as that, and its text is not taken again', async (t) => {
+  const conductor = await newConductor(t);
+  const file = path.join(await tempDir(t), 'app.txt');
+  const put = async (content: string) => {
+    await writeFile(file, content);
+    return file;
+  };
+  await conductor.done('import', 'policy', 'app', await put(policy('ec2:RunInstances')));
+  await conductor.done('import', 'policy', 'app', await put(policy('ec2:*')), '--hold-widening');
+  assert.equal((await conductor.refuses(2, 'policy', 'reject', 'app')).code, 'usage.invalid');
+  assert.equal(
+    (await conductor.refuses(2, 'policy', 'reject', 'app@2', '--reason', 'x'.repeat(1001))).code,
+    'usage.invalid',
+  );
+  const published = await conductor.refuses(7, 'policy', 'reject', 'app@1');
+  assert.equal(published.code, 'policy.published');
+  assert.match(published.message, /repo publish policies/);
+  const said = await conductor.done('policy', 'reject', 'app@2', '--reason', 'too \u001b[1mmuch');
+  assert.match(
+    said.stdout,
+    /^✋ app@2 was rejected on \d{4}-\d\d-\d\d \("too \\u001b\[1mmuch"\), and is not published\.\n$/,
+  );
+  await conductor.done('policy', 'reject', 'app@2', '--reason', 'too much');
+
+  const again = await conductor.refuses(7, 'import', 'policy', 'app', file);
+  assert.equal(again.code, 'policy.rejected');
+  assert.match(again.message, /app@2 .*\(too much\).*policy approve app@2 --rejected/);
+  assert.equal((await conductor.refuses(7, 'policy', 'approve', 'app@2')).code, 'policy.rejected');
+
+  await conductor.done('doctor', '--rebuild-catalog');
+  assert.match((await conductor.done('policy', 'list')).stdout, /app@2 .* rejected: too much/);
+  const shown = await conductor.done('policy', 'show', 'app@2');
+  assert.equal(shown.stdout, `${policy('ec2:*')}\n`);
+  assert.match(shown.stderr, /^app@2 was rejected on .* \(too much\), and is not published\n$/);
+  const { rejected, held } = await conductor.json<{ rejected: Record<string, string>; held: null }>(
+    'policy',
+    'show',
+    'app@2',
+  );
+  assert.deepEqual([rejected.reason, held], ['too much', null]);
+  assert.ok(Math.abs(Date.now() - Date.parse(rejected.at ?? '')) < 3_600_000, rejected.at);
+  const { server } = await conductor.serve();
+  const served = await fetch(`${server.url}/repos/policies/app@2`);
+  assert.equal(served.status, 404);
+  await server.stop();
+
+  await conductor.done('import', 'policy', 'app', await put(policy('ec2:Run*')), '--hold-widening');
+  assert.equal((await conductor.json<{ before: string }>('policy', 'approve', 'app@3')).before, 'app@1');
+  await conductor.done('policy', 'approve', 'app@2', '--rejected');
+  assert.deepEqual(
+    (await conductor.json<Listed[]>('policy', 'list')).map(({ version, held: waits }) => [version, waits]),
+    [1, 2, 3].map((version) => [version, null]),
+  );
+});
+
 test('lint tells what AWS would refuse, of files and of what is here', async (t) => {
   const conductor = await newConductor(t);
   const stick = await tempDir(t);
@@ -160,14 +215,14 @@ test('a text is fetched from its site, held where the rule says so, and not agai
     table.map((line) => line.trim().split(/ {2,}\d{4}-\d\d-\d\d {2,}| {2,}/)),
     [
       ['app@1', 'vendor', '102 B', 'aws', 'first', 'newest', '6.9.161'],
-      ['app@2', 'vendor', '91 B', 'aws', 'yes', 'held: look at it, and approve it', '6.9.161'],
+      ['app@2', 'vendor', '91 B', 'aws', 'yes', 'held: look at it, and approve it or reject it', '6.9.161'],
       ['x-expanded-1@1', 'vendor', '90 B', 'aws', 'first', 'newest'],
       ['x-expanded-2@1', 'vendor', '90 B', 'aws', 'first', 'newest'],
     ],
   );
   const [listed = {}] = await conductor.json<object[]>('policy', 'list');
   const keys =
-    'name version digest size at format widening releases held approvedAt origin source fileName validators verification newest';
+    'name version digest size at format widening releases held rejected approvedAt origin source fileName validators verification newest';
   assert.deepEqual(Object.keys(listed), keys.split(' '));
 
   put('/texts/app.txt', '<html>Log in</html>');
@@ -175,6 +230,42 @@ test('a text is fetched from its site, held where the rule says so, and not agai
   const unknown = await conductor.refuses(3, 'policy', 'fetch', 'other');
   assert.equal(unknown.code, 'policy.not-found');
   assert.match(unknown.message, /kind: policy/);
+});
+
+test('a fetch stands in the history of its upstream, and is no sync of all its rules', async (t) => {
+  const origin = await Origin.start(t);
+  const conductor = await newConductor(t);
+  await mkdir(conductor.data, { recursive: true });
+  const rules = ['app', 'other'].map((name) => `      - { kind: policy, path: ${name}.txt, name: ${name} }\n`);
+  const site = `upstreams:\n  vendor:\n    url: ${origin.url}\n    mirror:\n${rules.join('')}`;
+  await writeFile(path.join(conductor.data, 'airlock.yaml'), site);
+  origin.files.set('/app.txt', { bytes: Buffer.from(policy('s3:A')) });
+  interface Past {
+    readonly only: string | null;
+    readonly outcome: string;
+    readonly added: readonly string[];
+    readonly failures: readonly { readonly path: string; readonly code: string }[];
+  }
+  const history = async () => {
+    const past = await conductor.json<Past[]>('upstream', 'history', 'vendor');
+    return past.map(({ only, outcome, added, failures }) => [only, outcome, added, failures.map(({ code }) => code)]);
+  };
+  const fetched = ['policy app', 'done', ['policies/app', 'policies/app@1'], []];
+  const failed = ['policy other', 'incomplete', [], ['path.not-found']];
+  await conductor.done('policy', 'fetch', 'app', '--dry-run');
+  assert.deepEqual(await history(), []);
+  await conductor.done('policy', 'fetch', 'app');
+  assert.deepEqual(await history(), [fetched]);
+  await conductor.refuses(3, 'policy', 'fetch', 'other');
+  assert.deepEqual(await history(), [failed, fetched]);
+  assert.match(
+    (await conductor.done('upstream', 'history', 'vendor')).stdout,
+    / UTC: policy other only: incomplete, .*\n {2}✖ other\.txt: .*\n.* UTC: policy app only: done, .* 2 brought/,
+  );
+  assert.match((await conductor.done('upstream', 'list')).stdout, /vendor .* never\n/);
+  assert.equal((await conductor.run('upstream', 'sync', 'vendor')).code, 5);
+  assert.deepEqual(await history(), [[null, 'incomplete', [], ['path.not-found']], failed, fetched]);
+  assert.match((await conductor.done('upstream', 'list')).stdout, /UTC: incomplete/);
 });
 
 test('texts in other encodings and with other line ends are shown, compared and served as they came', async (t) => {

@@ -135,6 +135,66 @@ describe('clients with certificates', TOOLS, () => {
   });
 });
 
+describe('what a server shows to others', TOOLS, () => {
+  const CLIENTS = ', clients: keys/tls/ca.pem';
+  const config = 'log: { file: server.log }\nca: ca.pem\nclientCertificate: own.pem\nclientKey: own.key\n';
+
+  /** Puts a certificate that the site made where a server's configuration names it. */
+  async function give(site: TlsSite, data: string, name: string): Promise<void> {
+    for (const [from, to] of [
+      [`clients/${name}.pem`, 'own.pem'],
+      [`clients/${name}.key`, 'own.key'],
+      ['ca.pem', 'ca.pem'],
+    ] as const)
+      await copyFile(path.join(site.data, 'keys/tls', from), path.join(data, to));
+  }
+
+  test('a router takes new certificates at SIGHUP, and keeps those it has while new ones cannot be used', async (t) => {
+    const names = ['a', 'b', 'c', 'd'].map((name) => `${name}.bin`);
+    const site = await startTlsSite(t, {
+      tls: CLIENTS,
+      files: Object.fromEntries(names.map((name, index) => [name, testBytes(2000, 10 + index)])),
+    });
+    for (const name of ['router-7', 'router-8']) await done(site.data, 'tls', 'client', name);
+    const data = await tempDir(t);
+    await give(site, data, 'router-7');
+    const router = await startRouter(t, ['--upstream', site.url], config, { data });
+    const status = async (name: string) => (await fetch(`${router.url}/repos/images/${name}.bin`)).status;
+    assert.equal(await status('a'), 200);
+
+    // Not the key of this certificate, as between the two copies of a renewal.
+    await copyFile(path.join(site.data, 'keys/tls/clients/router-8.pem'), path.join(data, 'own.pem'));
+    router.child.kill('SIGHUP');
+    await until('it was logged', async () => (await logOf({ data })).includes('goes on with what it has'));
+    assert.equal(await status('b'), 200);
+
+    await done(site.data, 'tls', 'revoke', 'router-7');
+    site.child.kill('SIGHUP');
+    await until('the site lets it in no more', async () => (await status('c')) !== 200);
+    await give(site, data, 'router-8');
+    router.child.kill('SIGHUP');
+    await until('the router shows the new one', async () => (await status('d')) === 200);
+    assert.match(await logOf({ data }), /"msg":"certificates and secrets for other servers were read anew"/);
+  });
+
+  test('a conductor of a pair takes a new authority for its twin at SIGHUP', async (t) => {
+    const twin = await startTlsSite(t, { tls: CLIENTS, files: { 'a.bin': testBytes(2000, 20) } });
+    await done(twin.data, 'tls', 'client', 'other');
+    const data = await tempDir(t);
+    await give(twin, data, 'other');
+    const { certificate } = makeCertificate(data, 'stranger', 'DNS:stranger');
+    await copyFile(certificate, path.join(data, 'ca.pem'));
+    await writeFile(path.join(data, 'airlock.yaml'), `${config}peer: ${twin.url}\n`);
+    const server = await startServer(t, data);
+    const peer = async () => (await (await fetch(`${server.url}/api/v1/peer`)).json()) as { state: string };
+    await until('it has asked in vain', async () => (await peer()).state === 'unreachable');
+    await give(twin, data, 'other');
+    server.child.kill('SIGHUP');
+    await until('it is in step', async () => (await peer()).state === 'in-step');
+    assert.equal((await fetch(`${server.url}/repos/images/a.bin`)).status, 200);
+  });
+});
+
 async function credentials({ data }: TlsSite, name: string): Promise<{ cert: Buffer; key: Buffer }> {
   const at = path.join(data, 'keys/tls/clients', name);
   return { cert: await readFile(`${at}.pem`), key: await readFile(`${at}.key`) };

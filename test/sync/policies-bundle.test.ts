@@ -1,7 +1,7 @@
 /** Policy texts across the gap: published versions with all that is said of them, and nothing that is held. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { approvePolicy } from '../../src/repo/policies/approve.ts';
+import { approvePolicy, rejectPolicy } from '../../src/repo/policies/approve.ts';
 import { bringPolicies, type PolicyText } from '../../src/repo/policies/bring.ts';
 import { allVersions, newestVersion, type PolicyVersion, requireVersion } from '../../src/repo/policies/versions.ts';
 import { coded, type Place, scene } from './scene.ts';
@@ -52,7 +52,12 @@ test('published versions, their history and their releases reach the site; held 
   assert.equal((await newest(site, 'app'))?.version, 2);
   assert.equal(await site.app.blobs.stat(held.digest), undefined, 'its bytes do not travel either');
 
-  await approvePolicy(station.app, 'app', 3);
+  await rejectPolicy(station.app, 'app', 3, 'too much');
+  await deliver(station, site, await folder('rejected'));
+  assert.deepEqual(await known(site), sent, 'what was rejected does not travel');
+  assert.equal(await site.app.blobs.stat(held.digest), undefined);
+
+  await approvePolicy(station.app, 'app', 3, { rejected: true });
   await deliver(station, site, await folder('two'));
   assert.deepEqual(await known(site), await known(station));
   const approved = await newest(site, 'app');

@@ -52,7 +52,11 @@ export function imageDestination(context: IngestContext, name: string, options: 
     inspect: async (staged, { digest }) => {
       const { facts, warnings } = await inspect(parsed, staged);
       if (!hasPackages(parsed)) return { facts, warnings };
-      const found = await findPackages(context.catalog, staged, { ...options, keys: context.keys });
+      const found = await findPackages(context.catalog, staged, {
+        ...options,
+        keys: context.keys,
+        revoked: await context.revoked(),
+      });
       const image = { digest, name, release };
       return {
         facts: { ...facts, packages: found.packages.length },

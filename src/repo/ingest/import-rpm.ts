@@ -20,6 +20,7 @@ import { type PackagesContext, prepareChange } from '../packages/prepare-change.
 import { requirementsOf } from '../packages/read-package.ts';
 import { rpmRepositoryName } from '../packages/repository-name.ts';
 import { type Incoming, resolve, type Unresolved } from '../packages/resolve.ts';
+import { type RevokedContent, revocationOf } from '../revoked.ts';
 import {
   abandon,
   commit,
@@ -74,7 +75,7 @@ interface Arrived extends FoundPackage {
 /**
  * @param files packages, and folders that are searched for `*.rpm`
  * @throws file.not-found, usage.invalid; one error that names all packages that may not come in, with the code of the
- *   first (rpm.*, signature.*); rpm.foreign-arch, rpm.unresolved, path.conflict, space.insufficient, source.lost,
+ *   first (rpm.*, signature.*, trust.revoked); rpm.foreign-arch, rpm.unresolved, path.conflict, space.insufficient, source.lost,
  *   interrupted. Nothing is published then.
  */
 export async function importRpms(
@@ -171,12 +172,12 @@ async function bringAll(
   options: StagingOptions,
   stored: Stored,
 ): Promise<Arrived[]> {
-  const verify = rpmVerifier({ ...policy, keys: context.keys });
+  const checks = { verify: rpmVerifier({ ...policy, keys: context.keys }), revoked: await context.revoked() };
   const arrived = new Map<string, Arrived>();
   const offenders: Offender[] = [];
   for (const file of files) {
     throwIfAborted(options.signal);
-    const each = await bring(context, file, verify, options, stored);
+    const each = await bring(context, file, checks, options, stored);
     if ('problems' in each) {
       offenders.push(each);
       continue;
@@ -194,7 +195,7 @@ async function bringAll(
 async function bring(
   context: PackagesContext,
   file: string,
-  verify: VerifyRpm,
+  { verify, revoked }: { readonly verify: VerifyRpm; readonly revoked: RevokedContent },
   options: StagingOptions,
   stored: Stored,
 ): Promise<Arrived | Offender> {
@@ -207,6 +208,8 @@ async function bring(
       const staged = { size: medium.size, readAt: writer.readAt.bind(writer) };
       const { problems, read } = await examinePackage(staged, verify, { signal: options.signal });
       if (read === undefined) return { file, problems };
+      const revocation = revocationOf(revoked, medium.name, read.digest);
+      if (revocation !== undefined) return { file, problems: [revocation] };
       // What repodata says of it is kept by the catalog, not here: there may be many thousands.
       const { record, ...good } = read;
       await context.catalog.recordPackages([record]);

@@ -9,6 +9,7 @@ import { digestOf } from '../blobs/digest-of.ts';
 import type { Artifact, Json, Verification } from '../catalog/artifact.ts';
 import type { Entry } from '../catalog/catalog.ts';
 import { quoteUnsafe } from '../formats/quote.ts';
+import { requireNotRevoked } from '../revoked.ts';
 import {
   commit,
   heard,
@@ -63,8 +64,8 @@ const BY_HAND: Bringer = { channel: 'downloads', source: 'downloads' };
 
 /**
  * @param file on a medium
- * @throws file.not-found, repository.kind, checksum.*, signature.*, path.conflict, space.insufficient, source.lost,
- *   interrupted, and what `destination.inspect` throws
+ * @throws file.not-found, repository.kind, checksum.*, signature.*, trust.revoked, path.conflict, space.insufficient,
+ *   source.lost, interrupted, and what `destination.inspect` throws
  */
 export async function ingestFile(
   context: IngestContext,
@@ -94,7 +95,7 @@ export async function ingestFile(
  * As ingestFile, for bytes that are staged already, wherever they came from.
  * @param writer is ended in any case: suspended where the bytes are not to blame (`isNoFaultOfBytes`), so that they can be
  *   ingested later
- * @throws repository.kind, checksum.*, signature.*, path.conflict, interrupted, what `destination.inspect` throws
+ * @throws repository.kind, checksum.*, signature.*, trust.revoked, path.conflict, interrupted, what `destination.inspect` throws
  */
 export async function ingestStaged(
   context: IngestContext,
@@ -144,6 +145,9 @@ export async function vouchForPublished(
 /** @param digestThere of the bytes that come; undefined: they are others than those that are known */
 async function ingest(it: Import, digestThere: (known: Entry) => Promise<Digest | undefined>): Promise<IngestOutcome> {
   const { context, file, name, destination, found } = it;
+  const revoked = await context.revoked();
+  // Before gigabytes are read.
+  for (const { target, digest } of found.sidecars) if (target === name) requireNotRevoked(revoked, name, digest);
   const known = await context.catalog.lookup(destination.repository, destination.path);
   if (known === undefined || !(await isProven(context, known))) return await ingestNew(it);
   const digest = await digestThere(known);
@@ -168,6 +172,7 @@ async function ingestNew(it: Import): Promise<IngestOutcome> {
   const writer = await it.stage();
   try {
     const { digest, size } = await writer.seal();
+    requireNotRevoked(await context.revoked(), name, digest);
     const { inFile } = writer;
     const readAt = writer.readAt.bind(writer);
     const staged = interruptible({ size, inFile, readAt }, options.signal);

@@ -15,6 +15,7 @@ import { quote } from '../formats/quote.ts';
 import { checkFileName, type NamingFacts } from '../formats/rpm/file-name.ts';
 import type { RpmPolicy } from '../formats/rpm/signature-policy.ts';
 import { rpmVerifier } from '../formats/rpm/verify-rpm.ts';
+import { type RevokedContent, revocationOf } from '../revoked.ts';
 import { throwIfAborted } from '../staging.ts';
 import { type FoundCarried, findCarried } from './carried.ts';
 import { type Examined, examinePackage, type GoodPackage } from './examine-package.ts';
@@ -46,6 +47,8 @@ export interface FoundPackages {
 export interface FindOptions {
   readonly keys: readonly VendorKey[];
   readonly policy: PackagePolicy;
+  /** Packages that must not come in. */
+  readonly revoked: RevokedContent;
   readonly signal: AbortSignal;
   /** Told of bytes that were verified. */
   readonly onBytes?: (bytes: number) => void;
@@ -82,6 +85,11 @@ export async function findPackages(
     options.onBytes?.(entry.size);
     if (read === undefined) {
       offenders.push({ file: entry.path, problems });
+      return;
+    }
+    const revocation = revocationOf(options.revoked, path.posix.basename(entry.path), read.digest);
+    if (revocation !== undefined) {
+      offenders.push({ file: entry.path, problems: [revocation] });
       return;
     }
     const { record, facts, ...rest } = read;

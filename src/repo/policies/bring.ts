@@ -25,6 +25,7 @@ import {
   type PolicyVersion,
   pulledOf,
   readVersion,
+  rejectedVersion,
   type Validators,
 } from './versions.ts';
 
@@ -50,9 +51,9 @@ export interface PolicyText {
 export interface BroughtPolicy {
   /**
    * `published`: it is now the newest; `held`: it is not, `version.held` says why; `present`: nothing to do;
-   * `completed`: known bytes, which now go with another release.
+   * `completed`: known bytes, which now go with another release; `rejected`: a person refused it, these very bytes or now.
    */
-  readonly outcome: 'published' | 'held' | 'present' | 'completed';
+  readonly outcome: 'published' | 'held' | 'present' | 'completed' | 'rejected';
   readonly version: PolicyVersion;
   /** What was published of it until now, if anything: `NAME@N`. */
   readonly before: string | null;
@@ -159,6 +160,8 @@ async function plan(stores: Stores, text: PolicyText): Promise<Planned> {
   const before = newest === undefined ? null : versionPath(name, newest.version);
   if (pending?.digest === digest) return { text, kind: 'pending', before, ...withReleases(pending, releases) };
   if (newest?.digest === digest) return { text, kind: 'current', before, ...withReleases(newest, releases) };
+  const refused = await rejectedVersion(stores.catalog, name, digest);
+  if (refused !== undefined) return { text, kind: 'rejected', before, version: refused, isCompleted: false };
   const widening = newest === undefined ? null : await wideningOf(stores, newest, bytes);
   const widens = text.holdWidening === true && widening !== null && widening !== 'no';
   const { origin, validators = {}, at, verification, channel, source, fileName } = text;
@@ -179,6 +182,7 @@ async function plan(stores: Stores, text: PolicyText): Promise<Planned> {
     channel,
     source,
     held: widens ? { widens, waits: false } : null,
+    rejected: null,
   };
   return { text, kind: 'new', before, version, isCompleted: false };
 }

@@ -8,8 +8,10 @@ import type { IngestContext } from '../ingest/destination.ts';
 import { readSmallFile, requireFile } from '../ingest/medium.ts';
 import { findSidecars } from '../ingest/sidecars.ts';
 import { checkSidecars, type Demands, requireStrength, summarize } from '../ingest/vouching.ts';
+import { requireNotRevoked } from '../revoked.ts';
 import { type BroughtPolicy, bringPolicies } from './bring.ts';
 import { isReleaseName, policyName } from './policy-name.ts';
+import { rejectedError } from './tell.ts';
 
 export interface ImportPolicyOptions extends Demands {
   readonly releases: readonly string[];
@@ -21,7 +23,7 @@ export interface ImportPolicyOptions extends Demands {
 /**
  * Reads the file whole; a checksum file beside it must be right, and is not kept.
  * @throws file.not-found, policy.limit, policy.empty, path.invalid, usage.invalid for what names no release, checksum.*,
- *   signature.*, and what bringPolicies throws
+ *   signature.*, trust.revoked, policy.rejected for bytes that a person rejected, and what bringPolicies throws
  */
 export async function importPolicy(
   context: IngestContext,
@@ -36,6 +38,7 @@ export async function importPolicy(
   const bytes =
     (await readSmallFile(full, limits.policy.bytes, { otherwise: 'policy.limit', signal })) ?? Buffer.alloc(0);
   const fileName = path.basename(full);
+  requireNotRevoked(await context.revoked(), fileName, digestOfBytes(bytes));
   const found = await findSidecars(full, context.keys);
   const verification = summarize((await checkSidecars(found, fileName, digestOfBytes(bytes))).checks);
   requireStrength(fileName, verification, demands);
@@ -54,6 +57,7 @@ export async function importPolicy(
   };
   const [brought] = await bringPolicies(context, [text], `import policy ${name}`);
   if (brought === undefined) throw new TypeError('one text has one outcome');
+  if (brought.outcome === 'rejected') throw rejectedError(brought.version);
   return brought;
 }
 

@@ -5,13 +5,13 @@
 import type { Stores } from '../staging.ts';
 import type { BroughtPolicy, PolicyText } from './bring.ts';
 import { policySet } from './policy-name.ts';
-import { heldVersions, newestVersion, type PolicyVersion } from './versions.ts';
+import { newestVersion, type PolicyVersion, versionsAside } from './versions.ts';
 
 /** What becomes of one text. */
 export interface Planned {
   readonly text: PolicyText;
-  /** New bytes, those of the newest held version, or those that are published. */
-  readonly kind: 'new' | 'pending' | 'current';
+  /** New bytes, those of the newest held version, those that are published, or those that a person rejected. */
+  readonly kind: 'new' | 'pending' | 'current' | 'rejected';
   /** As in BroughtPolicy. */
   readonly before: string | null;
   /** Known bytes that go with one more release now. */
@@ -59,6 +59,7 @@ function settle(
     const how = { outcome: isCompleted ? 'completed' : 'present', write: isCompleted ? 'publish' : 'nothing' } as const;
     return { text, before, version, waitsFor: [], ...how };
   }
+  if (kind === 'rejected') return { text, before, version, waitsFor: [], outcome: 'rejected', write: 'nothing' };
   const waits = missing !== undefined && missing.length > 0;
   // What was held because it makes more possible stays held, also where it is brought by somebody who would not ask.
   const widens = version.held?.widens === true;
@@ -72,8 +73,8 @@ function published(version: PolicyVersion): { version: PolicyVersion; write: 'pu
 }
 
 /**
- * The parts of a set: those that come now or were brought before and wait, and those that are missing or still have to be
- * approved. A published part counts as missing: when one part changes, the others have to be brought again, changed or not.
+ * The parts of a set: those that come now or were brought before and wait, and those that are missing, were rejected or
+ * still have to be approved. A published part counts as missing: when one part changes, the others have to be brought again, changed or not.
  */
 async function lookAtSet(
   stores: Stores,
@@ -86,7 +87,7 @@ async function lookAtSet(
     const now = own.find(({ version }) => version.name === name);
     const pending = await pendingVersion(stores, name, await newestVersion(stores.catalog, name));
     if (now !== undefined) {
-      if (now.version.held?.widens === true) missing.push(name);
+      if (now.kind === 'rejected' || now.version.held?.widens === true) missing.push(name);
     } else if (pending?.held?.widens === false) waiting.push(pending);
     else missing.push(name);
   }
@@ -98,18 +99,18 @@ async function partsOf({ catalog }: Stores, stem: string, own: readonly Planned[
   let last = Math.max(2, ...own.map(({ version }) => policySet(version.name)?.part ?? 0));
   for (let part = last + 1; part <= 9; part += 1) {
     const name = `${stem}-${part}`;
-    const isKnown = (await newestVersion(catalog, name)) ?? (await heldVersions(catalog, name))[0];
+    const isKnown = (await newestVersion(catalog, name)) ?? (await versionsAside(catalog, name))[0];
     if (isKnown !== undefined) last = part;
   }
   return Array.from({ length: last }, (_, index) => `${stem}-${index + 1}`);
 }
 
-/** The newest held version, if it is newer than what is published. */
+/** What waits to take the place of what is published. Nothing does that is older than a version that was rejected. */
 export async function pendingVersion(
   { catalog }: Stores,
   name: string,
   newest: PolicyVersion | undefined,
 ): Promise<PolicyVersion | undefined> {
-  const last = (await heldVersions(catalog, name)).at(-1);
-  return last !== undefined && last.version > (newest?.version ?? 0) ? last : undefined;
+  const last = (await versionsAside(catalog, name)).at(-1);
+  return last !== undefined && last.held !== null && last.version > (newest?.version ?? 0) ? last : undefined;
 }

@@ -1,8 +1,9 @@
 /**
- * The versions of policy texts: published ones in the repository `policies`, and those that are held back.
+ * The versions of policy texts: published ones in the repository `policies`, and those that are set aside: held until
+ * somebody decides, or rejected.
  *
- * A held version is at no path of the repository, so nobody is served it and no bundle carries it. Its bytes are kept beside
- * it (catalog/pulled.ts), and the repository's revisions tell of it, so a catalog that was made anew still knows it.
+ * What is set aside is at no path of the repository, so nobody is served it and no bundle carries it. Its bytes are kept
+ * beside it (catalog/pulled.ts), and the repository's revisions tell of it, so a catalog that was made anew still knows it.
  */
 import { z } from 'zod';
 import { AirlockError } from '../../errors.ts';
@@ -45,8 +46,10 @@ export interface PolicyVersion {
   readonly fileName: string;
   readonly channel: string;
   readonly source: string;
-  /** Why it is not published; null: it is. */
+  /** Why it waits; null: it does not, being published or rejected. */
   readonly held: Hold | null;
+  /** That a person refused it: it is never published. */
+  readonly rejected: Rejection | null;
 }
 
 export interface Hold {
@@ -54,6 +57,17 @@ export interface Hold {
   readonly widens: boolean;
   /** It waits for other parts of its set. */
   readonly waits: boolean;
+}
+
+export interface Rejection {
+  /** ISO 8601. */
+  readonly at: string;
+  /** As a person gave it. */
+  readonly reason: string | null;
+}
+
+export function isPublished({ held, rejected }: PolicyVersion): boolean {
+  return held === null && rejected === null;
 }
 
 const facts = z.object({
@@ -71,10 +85,11 @@ const facts = z.object({
   approvedAt: z.string().nullable().catch(null),
 });
 
-const heldFacts = z.object({
+const asideFacts = z.object({
   ...facts.shape,
   widens: z.boolean(),
   waits: z.boolean(),
+  rejected: z.object({ at: z.string(), reason: z.string().nullable() }).nullable().catch(null),
   verification: z.custom<Verification>(),
   fileName: z.string(),
   channel: z.string(),
@@ -109,14 +124,14 @@ function ofArtifact(artifact: Artifact): PolicyVersion | undefined {
   const known = facts.safeParse(artifact.facts);
   if (artifact.kind !== 'policy' || !known.success) return undefined;
   const { policy: name, ...rest } = known.data;
-  return { ...rest, name, digest, size, fileName, channel, source, verification, held: null };
+  return { ...rest, name, digest, size, fileName, channel, source, verification, held: null, rejected: null };
 }
 
 const HELD = 'held-policies/';
 
-/** As it is kept while it is held. */
+/** As it is kept while it is set aside. */
 export function pulledOf(version: PolicyVersion): Pulled {
-  const { name, version: number, digest, size, at, verification, fileName, channel, source, held } = version;
+  const { name, version: number, digest, size, at, verification, fileName, channel, source, held, rejected } = version;
   return {
     path: heldPath(name, number),
     digest,
@@ -124,8 +139,10 @@ export function pulledOf(version: PolicyVersion): Pulled {
     usedAt: new Date(at),
     facts: {
       ...factsOf(version),
-      widens: held?.widens ?? false,
+      // A program that knows of no rejections shall hold what was rejected.
+      widens: held?.widens ?? rejected !== null,
       waits: held?.waits ?? false,
+      ...(rejected === null ? {} : { rejected: { ...rejected } }),
       verification: JSON.parse(JSON.stringify(verification)) as Json,
       fileName,
       channel,
@@ -134,16 +151,17 @@ export function pulledOf(version: PolicyVersion): Pulled {
   };
 }
 
-/** The key under which the catalog keeps a held version. */
+/** The key under which the catalog keeps a version that is set aside. */
 export function heldPath(name: string, version: number): string {
   return `${HELD}${versionPath(name, version)}`;
 }
 
 function ofPulled(pulled: Pulled): PolicyVersion | undefined {
-  const known = heldFacts.safeParse(pulled.facts);
+  const known = asideFacts.safeParse(pulled.facts);
   if (!known.success) return undefined;
   const { policy: name, widens, waits, ...rest } = known.data;
-  return { ...rest, name, digest: pulled.digest, size: pulled.size, held: { widens, waits } };
+  const held = rest.rejected === null ? { widens, waits } : null;
+  return { ...rest, name, digest: pulled.digest, size: pulled.size, held };
 }
 
 /** The newest published version of a text. */
@@ -152,8 +170,8 @@ export async function newestVersion(catalog: Catalog, name: string): Promise<Pol
   return entry && ofArtifact(entry.artifact);
 }
 
-/** Held versions of a text, or of all texts, by name and then by number. */
-export async function heldVersions(catalog: Catalog, name?: string): Promise<PolicyVersion[]> {
+/** Held and rejected versions of a text, or of all texts, by name and then by number. */
+export async function versionsAside(catalog: Catalog, name?: string): Promise<PolicyVersion[]> {
   const prefix = name === undefined ? HELD : `${HELD}${name}@`;
   const found: PolicyVersion[] = [];
   for (let after = prefix; ; ) {
@@ -167,21 +185,34 @@ export async function heldVersions(catalog: Catalog, name?: string): Promise<Pol
   return found.sort((a, b) => (a.name === b.name ? a.version - b.version : a.name < b.name ? -1 : 1));
 }
 
+/** The version of a text with these bytes that a person rejected, unless it was published by other ways since. */
+export async function rejectedVersion(
+  catalog: Catalog,
+  name: string,
+  digest: Digest,
+): Promise<PolicyVersion | undefined> {
+  const found = (await versionsAside(catalog, name)).findLast(
+    (each) => each.rejected !== null && each.digest === digest,
+  );
+  if (found === undefined) return undefined;
+  return (await catalog.lookup(POLICIES, versionPath(name, found.version))) === undefined ? found : undefined;
+}
+
 /** Every version that a text ever had here, by number: also those of revisions that are not published any more. */
 export async function versionsEver(catalog: Catalog, name: string): Promise<PolicyVersion[]> {
-  const held = new Map((await heldVersions(catalog, name)).map((each) => [each.version, each]));
-  const least = Math.max((await newestVersion(catalog, name))?.version ?? 0, ...held.keys());
+  const aside = new Map((await versionsAside(catalog, name)).map((each) => [each.version, each]));
+  const least = Math.max((await newestVersion(catalog, name))?.version ?? 0, ...aside.keys());
   const found: PolicyVersion[] = [];
   for (let number = 1; ; number += 1) {
     const path = versionPath(name, number);
     const entry = (await catalog.lookup(POLICIES, path)) ?? (await catalog.former(POLICIES, path, new Date(0)));
-    const version = entry === undefined ? held.get(number) : ofArtifact(entry.artifact);
+    const version = entry === undefined ? aside.get(number) : ofArtifact(entry.artifact);
     if (version !== undefined) found.push(version);
     else if (number > least) return found;
   }
 }
 
-/** One version, published or held. */
+/** One version, published or set aside. */
 export async function versionAt(catalog: Catalog, name: string, version: number): Promise<PolicyVersion | undefined> {
   const entry = await catalog.lookup(POLICIES, versionPath(name, version));
   if (entry !== undefined) return ofArtifact(entry.artifact);
@@ -194,17 +225,17 @@ export async function requireVersion(catalog: Catalog, reference: PolicyReferenc
   const { name, version } = reference;
   const found = await (version === undefined ? newestVersion(catalog, name) : versionAt(catalog, name, version));
   if (found !== undefined) return found;
-  const held = version === undefined ? (await heldVersions(catalog, name)).at(-1) : undefined;
+  const aside = version === undefined ? (await versionsAside(catalog, name)).at(-1) : undefined;
   const what = version === undefined ? `policy ${name}` : `version ${version} of policy ${name}`;
   throw new AirlockError(
     'policy.not-found',
-    held === undefined
+    aside === undefined
       ? `There is no ${what} here. "airlock policy list" shows those there are.`
-      : `Nothing of policy ${name} is published yet; ${versionPath(name, held.version)} is held. "airlock policy list" says why.`,
+      : `Nothing of policy ${name} is published yet; ${versionPath(name, aside.version)} is ${aside.held === null ? 'rejected' : 'held'}. "airlock policy list" says why.`,
   );
 }
 
-/** Every version, published and held, by name and then by number. */
+/** Every version, published and set aside, by name and then by number. */
 export async function allVersions(catalog: Catalog): Promise<PolicyVersion[]> {
   const published = (await catalog.repository(POLICIES))?.published ?? 0;
   const found: PolicyVersion[] = [];
@@ -214,7 +245,9 @@ export async function allVersions(catalog: Catalog): Promise<PolicyVersion[]> {
       if (version !== undefined && path === versionPath(version.name, version.version)) found.push(version);
     }
   }
-  found.push(...(await heldVersions(catalog)));
+  const paths = new Set(found.map(({ name, version }) => versionPath(name, version)));
+  // What was set aside may have been published by other ways since: a bundle, an older revision.
+  found.push(...(await versionsAside(catalog)).filter(({ name, version }) => !paths.has(versionPath(name, version))));
   return found.sort((a, b) => (a.name === b.name ? a.version - b.version : a.name < b.name ? -1 : 1));
 }
 
@@ -224,8 +257,8 @@ export async function allVersions(catalog: Catalog): Promise<PolicyVersion[]> {
  */
 export async function nextVersion(catalog: Catalog, name: string, digest: Digest): Promise<number> {
   const newest = (await newestVersion(catalog, name))?.version ?? 0;
-  const held = await heldVersions(catalog, name);
-  for (let version = Math.max(newest, held.at(-1)?.version ?? 0) + 1; ; version += 1) {
+  const aside = await versionsAside(catalog, name);
+  for (let version = Math.max(newest, aside.at(-1)?.version ?? 0) + 1; ; version += 1) {
     const path = versionPath(name, version);
     const former = (await catalog.lookup(POLICIES, path)) ?? (await catalog.former(POLICIES, path, new Date(0)));
     if (former === undefined || former.artifact.digest === digest) return version;

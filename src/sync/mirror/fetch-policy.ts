@@ -9,6 +9,7 @@ import { parseHttpDate } from '../../repo/http/conditionals.ts';
 import { requireSound } from '../../repo/policies/bring.ts';
 import { isSameOrigin } from '../../repo/policies/text-origin.ts';
 import { type PolicyVersion, versionsEver } from '../../repo/policies/versions.ts';
+import { requireNotRevoked } from '../../repo/revoked.ts';
 import type { UpstreamAnswer, UpstreamFacts } from '../../repo/upstream/upstream.ts';
 import type { MirrorSite } from './rule.ts';
 
@@ -37,7 +38,8 @@ export interface Traffic {
 
 /**
  * Asks for a text, and reads it whole if it is another one than last time.
- * @throws upstream.* (upstream.unusable for a web page), path.not-found, policy.empty, policy.limit, interrupted
+ * @throws upstream.* (upstream.unusable for a web page), path.not-found, policy.empty, policy.limit, trust.revoked,
+ *   interrupted
  */
 export async function fetchPolicy(site: MirrorSite, place: PolicyPlace, traffic: Traffic): Promise<FetchedPolicy> {
   const { upstream, signal } = site;
@@ -51,7 +53,9 @@ export async function fetchPolicy(site: MirrorSite, place: PolicyPlace, traffic:
   const bytes = await readText(site, place, answer, traffic);
   if (isWebPage(bytes, answer.facts)) throw webPage(site, place);
   requireSound({ name: place.name, bytes });
-  const isSame = last?.version.digest === digestOfBytes(bytes);
+  const digest = digestOfBytes(bytes);
+  requireNotRevoked(await site.ingest.revoked(), place.name, digest);
+  const isSame = last?.version.digest === digest;
   const { etag, modified } = answer.facts;
   return { known: isSame ? last.version : undefined, bytes, etag, modified };
 }

@@ -13,6 +13,8 @@ import type { SyncReport } from './mirror.ts';
 const failure = z.object({ path: z.string(), code: z.string(), message: z.string() });
 
 const told = z.object({
+  /** What it was about, where that was less than all rules: `policy app`. */
+  only: z.string().nullable().default(null),
   outcome: z.enum(['done', 'incomplete', 'unreachable', 'failed', 'running']),
   /** How many there were; of these, as many as were kept. */
   counts: z.object({ added: z.number(), removed: z.number(), failures: z.number() }),
@@ -36,6 +38,7 @@ export interface PastSync extends Omit<Told, 'outcome'> {
 }
 
 const NOTHING: Told = {
+  only: null,
   outcome: 'running',
   counts: { added: 0, removed: 0, failures: 0 },
   added: [],
@@ -45,18 +48,30 @@ const NOTHING: Told = {
   requests: 0,
 };
 
-/** Writes down that a sync begins: should its process die, that is known. */
-export async function noteStart(catalog: Catalog, upstream: string, startedAt: Date): Promise<void> {
-  await write(catalog, { upstream, startedAt, endedAt: null, report: json(NOTHING) });
+/** Which sync it is. */
+export interface SyncBegin {
+  readonly upstream: string;
+  readonly startedAt: Date;
+  /** As in PastSync. */
+  readonly only: string | null;
 }
 
-export async function noteEnd(catalog: Catalog, startedAt: Date, report: SyncReport): Promise<void> {
-  const { upstream, endedAt, outcome, rules } = report;
+/** Writes down that a sync begins: should its process die, that is known. */
+export async function noteStart(catalog: Catalog, { only, ...begin }: SyncBegin): Promise<void> {
+  await write(catalog, { ...begin, endedAt: null, report: json({ ...NOTHING, only }) });
+}
+
+export async function noteEnd(
+  catalog: Catalog,
+  { upstream, startedAt, only }: SyncBegin,
+  { endedAt, outcome, rules }: Pick<SyncReport, 'endedAt' | 'outcome' | 'rules'>,
+): Promise<void> {
   const added = rules.flatMap((rule) => rule.added);
   const removed = rules.flatMap((rule) => rule.removed);
   const failures = rules.flatMap((rule) => rule.failures);
   const sum = (key: 'bytes' | 'requests') => rules.reduce((total, rule) => total + rule[key], 0);
   const document: Told = {
+    only,
     outcome,
     counts: { added: added.length, removed: removed.length, failures: failures.length },
     added: added.slice(0, limits.mirror.told),
@@ -71,11 +86,11 @@ export async function noteEnd(catalog: Catalog, startedAt: Date, report: SyncRep
 /** What ended a sync as a whole. */
 export async function noteFailure(
   catalog: Catalog,
-  { upstream, startedAt, endedAt }: { readonly upstream: string; readonly startedAt: Date; readonly endedAt: Date },
+  { upstream, startedAt, endedAt, only }: SyncBegin & { readonly endedAt: Date },
   { code, message }: Pick<AirlockError, 'code' | 'message'>,
 ): Promise<void> {
   const counts = { ...NOTHING.counts, failures: 1 };
-  const document: Told = { ...NOTHING, outcome: 'failed', counts, failures: [{ path: '', code, message }] };
+  const document: Told = { ...NOTHING, only, outcome: 'failed', counts, failures: [{ path: '', code, message }] };
   await write(catalog, { upstream, startedAt, endedAt, report: json(document) });
 }
 
@@ -90,6 +105,16 @@ export async function pastSyncs(
 ): Promise<PastSync[]> {
   const records = await catalog.syncs(upstream, limit);
   return records.map((record, index) => toPast(record, isRunning && index === 0));
+}
+
+/** The newest sync of all rules of an upstream; those of a part of them tell nothing of the others. */
+export async function lastSync(
+  catalog: Catalog,
+  upstream: string,
+  { isRunning }: { readonly isRunning: boolean },
+): Promise<PastSync | undefined> {
+  const past = await pastSyncs(catalog, upstream, { limit: limits.mirror.history, isRunning });
+  return past.find(({ only }) => only === null);
 }
 
 function toPast({ upstream, startedAt, endedAt, report }: SyncRecord, isRunning: boolean): PastSync {

@@ -12,6 +12,7 @@ import { IMAGES, type ImageOptions, imageDestination } from '../../repo/ingest/i
 import { ingestStaged, isNoFaultOfBytes, vouchForPublished } from '../../repo/ingest/ingest-file.ts';
 import { type FoundSidecars, findSidecarsBeside } from '../../repo/ingest/sidecars.ts';
 import { silent } from '../../repo/progress.ts';
+import { requireNotRevoked } from '../../repo/revoked.ts';
 import type { UpstreamFacts } from '../../repo/upstream/upstream.ts';
 import { download, downloaded, forgetDownload } from './download.ts';
 import type { ListedItem } from './listing.ts';
@@ -71,7 +72,8 @@ export class SiteImages {
   /**
    * Finds out whether an image is to be fetched, with no request where the listing says that nothing changed. Takes note
    * of sidecars that came or changed since.
-   * @throws path.conflict if the site has other bytes under a name that is published, checksum.*, signature.*, upstream.*
+   * @throws path.conflict if the site has other bytes under a name that is published, trust.revoked, checksum.*, signature.*,
+   *   upstream.*
    */
   async examine(image: SiteImage): Promise<boolean> {
     const { ingest, memory, dryRun } = this.#site;
@@ -83,6 +85,7 @@ export class SiteImages {
     if (isSame && image.state !== null && remembered.listed === image.state) return false;
     const found = await this.#sidecars(image);
     const stated = found.sidecars.find(({ target }) => target === image.name)?.digest ?? image.digest;
+    if (stated !== null) requireNotRevoked(await ingest.revoked(), image.name, stated);
     if (!isHere) {
       const facts = image.size === null ? await this.#head(image) : undefined;
       this.#examined.set(image.path, { found, size: image.size ?? facts?.size ?? null });

@@ -112,7 +112,8 @@ function isForAll(error: unknown): boolean {
 
 const FAR: ReadonlySet<string> = new Set(['upstream.unreachable', 'upstream.failed', 'upstream.unauthorized']);
 
-function outcomeOf(rules: readonly RuleReport[]): SyncReport['outcome'] {
+/** What came of a sync with these rules. */
+export function outcomeOf(rules: readonly RuleReport[]): SyncReport['outcome'] {
   const failures = rules.flatMap((rule) => rule.failures);
   if (failures.length === 0) return 'done';
   const isFar = failures.every(({ code }) => FAR.has(code)) && rules.every((rule) => rule.failures.length > 0);

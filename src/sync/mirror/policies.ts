@@ -120,7 +120,7 @@ async function fetchSet(
       fetched.push({ rule, text });
       if (text.bytes !== undefined && text.known !== undefined) await remember(site, { rule, text }, text.known);
     } catch (error) {
-      if (!isAirlockError(error) || !/^(?:upstream|policy|path)\./.test(error.code)) throw error;
+      if (!isAirlockError(error) || !/^(?:upstream|policy|path|trust)\./.test(error.code)) throw error;
       failures.push({ path: rule.path, code: error.code, message: error.message });
     }
   }
@@ -160,6 +160,7 @@ async function hasNews({ site: { ingest } }: Running, set: readonly Fetched[]): 
 /** True for a version that waits for the others of its set, and for releases that nobody has named with it. */
 async function hasMoreToSay(catalog: Catalog, { name, releases = [] }: PolicyRule, known: PolicyVersion) {
   if (known.held?.widens === false) return true;
+  if (known.rejected !== null) return false;
   const current = known.held === null ? await newestVersion(catalog, name) : known;
   return current?.digest === known.digest && releases.some((release) => !current.releases.includes(release));
 }

@@ -8,6 +8,7 @@ import { limits } from '../../limits.ts';
 import { quoteUnsafe } from '../../repo/formats/quote.ts';
 import type { PackagePolicy } from '../../repo/packages/iso-packages.ts';
 import { type SiteImage, SiteImages } from './images.ts';
+import { keptListings } from './kept-listings.ts';
 import { metered, type Traffic } from './metered.ts';
 import { retire } from './retention.ts';
 import { failureOf, type MirrorFailure, type MirrorSite, type RuleReport } from './rule.ts';
@@ -56,7 +57,8 @@ export async function mirrorReleases(site: MirrorSite, rule: ReleasesRule): Prom
 
 /** The images that the rule means, as the site lists them. */
 async function findWanted({ site, rule, images, failures, warnings }: Run): Promise<SiteImage[]> {
-  const tree = await walk(site, rule.path, { mayHold: trainFilter(rule) });
+  const kept = keptListings(site.ingest.catalog, site);
+  const tree = await walk({ ...site, kept }, rule.path, { mayHold: trainFilter(rule) });
   failures.push(...tree.failures);
   warnings.push(...tree.warnings);
   const hasReleases = tree.files.some(({ name }) => imageOf(name) !== undefined);
@@ -132,7 +134,12 @@ async function eachOrFailure(
   return news;
 }
 
-function noteFailure({ failures, site }: Run, path: string, error: unknown): void {
+/** What was revoked is not wanted, so it fails nothing: the next sync would not bring it either. */
+function noteFailure({ failures, site, warnings }: Run, path: string, error: unknown): void {
+  if (isAirlockError(error, 'trust.revoked')) {
+    warnings.push(error.message);
+    return;
+  }
   const failure = failureOf(path, error);
   failures.push(failure);
   site.progress.note(`✖ ${quoteUnsafe(path)}: ${failure.message}`);

@@ -1,5 +1,4 @@
 /** Replication as it runs beside a server: look after look, and a word to whoever asks how it stands. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { AirlockError, isAirlockError } from '../../errors.ts';
 import type { Logger } from '../../repo/http/logger.ts';
 import type { Progress } from '../../repo/progress.ts';
@@ -30,6 +29,8 @@ export interface StepOptions {
   readonly peer: string;
   readonly signal: AbortSignal;
   readonly logger: Logger;
+  /** Waits so many milliseconds; less if `signal` fires, or if looking again is worth it before. Never fails. */
+  readonly nap: (milliseconds: number) => Promise<void>;
   /** Told whenever something changed. */
   readonly onStatus: (status: ReplicaStatus) => void;
 }
@@ -53,7 +54,7 @@ export async function keepInStep(replicator: Replicator, options: StepOptions): 
       isReachable = !isAirlockError(error, 'upstream.unreachable', 'upstream.failed');
       teller.failed(error, isReachable, replicator.standing);
     }
-    await sleep(pause(failures, isReachable), undefined, { signal }).catch(() => undefined);
+    await options.nap(pause(failures, isReachable));
   }
 }
 

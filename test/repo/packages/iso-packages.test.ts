@@ -44,7 +44,13 @@ async function find(source: ByteSource, options: Partial<FindOptions> = {}) {
   const policy = { signatures: 'required', isExplicit: true } as const;
   const signal = new AbortController().signal;
   try {
-    const found = await findPackages({ recordPackages }, source, { keys, policy, signal, ...options });
+    const found = await findPackages({ recordPackages }, source, {
+      keys,
+      policy,
+      revoked: new Map(),
+      signal,
+      ...options,
+    });
     return { found, records };
   } catch (error) {
     assert.ok(error instanceof AirlockError, String(error));

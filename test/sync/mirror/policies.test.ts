@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { type App, openApp } from '../../../src/app.ts';
-import { approvePolicy } from '../../../src/repo/policies/approve.ts';
+import { approvePolicy, rejectPolicy } from '../../../src/repo/policies/approve.ts';
 import { bringPolicies } from '../../../src/repo/policies/bring.ts';
 import { isSameOrigin } from '../../../src/repo/policies/text-origin.ts';
 import { allVersions, readVersion, requireVersion } from '../../../src/repo/policies/versions.ts';
@@ -73,7 +73,8 @@ function rule({ name, ...more }: Partial<PolicyRule> & { name: string }): Policy
 
 async function versions({ app }: Vendor): Promise<string[]> {
   return (await allVersions(app.catalog)).map(
-    ({ name, version, held }) => `${name}@${version}${held === null ? '' : ' held'}`,
+    ({ name, version, held, rejected }) =>
+      `${name}@${version}${held === null ? '' : ' held'}${rejected === null ? '' : ' rejected'}`,
   );
 }
 
@@ -152,13 +153,37 @@ test('what makes more possible is held where the rule says so, and is told once'
   const { added, warnings } = await made.sync(app);
   assert.deepEqual(added, []);
   assert.deepEqual(warnings, [
-    'app@2 is held and not published: it makes more possible than app@1, or may do so: look at "airlock policy diff app@1 app@2", then "airlock policy approve app@2"',
+    'app@2 is held and not published: it makes more possible than app@1, or may do so: look at "airlock policy diff app@1 app@2", then "airlock policy approve app@2" or "airlock policy reject app@2"',
   ]);
   const again = await made.sync(app);
   assert.deepEqual([again.warnings, again.bytes], [[], 0]);
   await approvePolicy(made.app, 'app', 2);
   assert.deepEqual((await made.sync(app)).bytes, 0);
   assert.deepEqual(await versions(made), ['app@1', 'app@2']);
+});
+
+test('what a person rejected is not brought again, and another text is compared with what is published', async (t) => {
+  const made = await vendor(t);
+  const app = { name: 'app', holdWidening: true };
+  made.put('app.txt', aws('s3:A'));
+  await made.sync(app);
+  made.put('app.txt', aws('s3:*'));
+  await made.sync(app);
+  await rejectPolicy(made.app, 'app', 2, 'too much');
+  const again = await made.sync(app);
+  assert.deepEqual([again.warnings, again.policies, again.bytes], [[], [], 0]);
+
+  made.put('app.txt', aws('s3:A', 's3:B'));
+  assert.match((await made.sync(app)).warnings.join(), /app@3 is held .* than app@1/);
+  made.put('app.txt', aws('s3:*'));
+  const back = await made.sync(app);
+  assert.match(back.warnings.join(), /^app@2 was rejected on \d{4}-\d\d-\d\d \(too much\), and its site still has it/);
+  assert.deepEqual(
+    back.policies.map(({ outcome, version }) => [outcome, version.version]),
+    [['rejected', 2]],
+  );
+  assert.deepEqual((await made.sync(app)).warnings, [], 'told once');
+  assert.deepEqual(await versions(made), ['app@1', 'app@2 rejected', 'app@3 held']);
 });
 
 test('a release that is named later goes with what is there, without asking for its bytes', async (t) => {

@@ -7,6 +7,7 @@ import { AirlockError } from '../../../src/errors.ts';
 import { importImage } from '../../../src/repo/ingest/import-image.ts';
 import { type Progress, silent } from '../../../src/repo/progress.ts';
 import type { SyncReport } from '../../../src/sync/mirror/mirror.ts';
+import { revoke } from '../../../src/sync/trust/published-revocations.ts';
 import { filler, imageIso, makeSigner, packageIso } from '../../media/vendor-site.ts';
 import { digestOf } from '../../repo/http/support.ts';
 import { coded } from '../scene.ts';
@@ -33,6 +34,18 @@ function stopAfter(bytes: number): { signal: AbortSignal; progress: Progress } {
 }
 
 describe('a sync', () => {
+  test('passes over what was revoked, without fetching it, and brings the rest', async (t) => {
+    const scene = await mirrorScene(t);
+    await scene.publish(`6.3/${OLD}`, bytesOf(OLD));
+    await scene.publish(`6.3/${MID}`, bytesOf(MID));
+    await scene.configure(['select: ">=6.3"']);
+    await revoke(scene.data, [{ digest: digestOf(bytesOf(OLD)), name: OLD, reason: 'faulty' }]);
+    const report = await scene.sync();
+    assert.deepEqual([report.outcome, added(report)], ['done', [`images/6.3/${MID}`]]);
+    assert.match(report.rules[0]?.warnings.join() ?? '', /107\.r1.*was revoked by this export station.*"faulty"/);
+    assert.equal(scene.sent(`6.3/${OLD}`), 0);
+  });
+
   test('brings what its rule means; unchanged it costs a listing; a new release is all that comes next', async (t) => {
     const scene = await mirrorScene(t);
     await scene.publish(`6.2/${iso('6.2.0-1.r1')}`, bytesOf('a'));
