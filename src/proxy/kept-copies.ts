@@ -114,7 +114,7 @@ export class KeptCopies {
       await catalog.transaction(async (tx) => {
         await tx.recordBlob(stat, null);
         await tx.keepPulled(pulledOf(path, stat, facts, now()));
-        await tx.release(stat.digest);
+        await tx.release([stat.digest]);
       });
       this.#touched.delete(path);
       onChange(path);

@@ -72,7 +72,7 @@ export class Leases extends Set<Digest> {
 
 /** Ends the leases of an import, with the transaction that refers to what they protect. */
 export async function endLeases(tx: CatalogTransaction, leases: Leases): Promise<void> {
-  for (const digest of leases) await tx.release(digest, leases.job);
+  await tx.release(leases, leases.job);
 }
 
 /**

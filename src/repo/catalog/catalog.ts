@@ -137,10 +137,10 @@ export interface CatalogTransaction {
   /** Keeps, or replaces, the record of a sync that began then. Only the newest of an upstream are kept. */
   recordSync(sync: SyncRecord): Promise<void>;
   /**
-   * Ends leases that this catalog took (see Catalog.lease): that of this job, and what was taken without one. Without a
+   * Ends leases of these digests that this catalog took (see Catalog.lease): that of this job, and what was taken without one. Without a
    * job: those of all jobs.
    */
-  release(digest: Digest, job?: string): Promise<void>;
+  release(digests: Iterable<Digest>, job?: string): Promise<void>;
   /** As `Catalog.setMeta`, with the transaction. */
   setMeta(key: string, value: string | undefined): Promise<void>;
   /**

@@ -116,14 +116,17 @@ export class OpenRevision {
     if (live?.artifact === artifactId(artifact)) return true;
     if (live !== undefined && live.digest !== artifact.digest && !replace) return false;
     await this.#requireBlob(artifact);
-    await this.replaceEntry(path, artifact, live);
+    await this.#put(path, artifact, live);
     return true;
   }
 
-  async replaceEntry(path: string, artifact: Artifact, known?: LiveEntry): Promise<void> {
+  async replaceEntry(path: string, artifact: Artifact): Promise<void> {
+    await this.#put(path, artifact, await this.#live(path));
+  }
+
+  async #put(path: string, artifact: Artifact, live: LiveEntry | undefined): Promise<void> {
     const id = artifactId(artifact);
     await this.#insertArtifact(id, artifact);
-    const live = known ?? (await this.#live(path));
     if (live !== undefined) await this.#endEntry(path, live);
     await this.#db
       .insertInto('entries')

@@ -157,13 +157,16 @@ export class SqlTransaction implements CatalogTransaction {
     return recordSync(this.#db, sync);
   }
 
-  async release(digest: Digest, job?: string): Promise<void> {
-    const leases = this.#db.deleteFrom('leases').where('digest', '=', digest);
-    const ours =
-      job === undefined
-        ? leases.where('holder', 'like', `${this.#holder}%`)
-        : leases.where('holder', 'in', [this.#holder, holderOf(this.#holder, job)]);
-    await ours.execute();
+  async release(digests: Iterable<Digest>, job?: string): Promise<void> {
+    const all = [...digests];
+    for (let at = 0; at < all.length; at += limits.catalog.page) {
+      const leases = this.#db.deleteFrom('leases').where('digest', 'in', all.slice(at, at + limits.catalog.page));
+      const ours =
+        job === undefined
+          ? leases.where('holder', 'like', `${this.#holder}%`)
+          : leases.where('holder', 'in', [this.#holder, holderOf(this.#holder, job)]);
+      await ours.execute();
+    }
   }
 
   setMeta(key: string, value: string | undefined): Promise<void> {

@@ -85,7 +85,7 @@ async function copy(blobs: BlobStore, catalog: Catalog, slice: BlobRecord, optio
       const stat = await writer.commit({ digest: slice.digest, size: slice.size });
       await catalog.transaction(async (tx) => {
         await tx.recordBlob(stat, null);
-        await tx.release(slice.digest);
+        await tx.release([slice.digest]);
       });
     } finally {
       await writer.cancel();

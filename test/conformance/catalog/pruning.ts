@@ -183,24 +183,24 @@ function leaseChecks(check: Check): void {
     const other = await under.another();
     await record(under, 1, 2);
     for (const catalog of [under.catalog, other]) for (const n of [1, 2]) await catalog.lease(testDigest(n));
-    await under.catalog.transaction((tx) => tx.release(testDigest(1)));
+    await under.catalog.transaction((tx) => tx.release([testDigest(1)]));
     assert.deepEqual(await pruned(under), { told: [], removed: [] });
-    await other.transaction((tx) => tx.release(testDigest(1)));
+    await other.transaction((tx) => tx.release([testDigest(1)]));
     assert.deepEqual(await pruned(under), { told: [1], removed: [1] });
-    await other.transaction((tx) => tx.release(testDigest(99)));
+    await other.transaction((tx) => tx.release([testDigest(99)]));
   });
 
   check('jobs of one catalog hold leases of their own', async (under) => {
     await record(under, 1, 2);
     for (const job of ['a', 'b']) await under.catalog.leaseAll([testDigest(1), testDigest(2)], job);
     await under.catalog.lease(testDigest(1));
-    await under.catalog.transaction((tx) => tx.release(testDigest(1), 'a'));
+    await under.catalog.transaction((tx) => tx.release([testDigest(1)], 'a'));
     assert.deepEqual(await pruned(under), { told: [], removed: [] });
-    await under.catalog.transaction((tx) => tx.release(testDigest(1), 'b'));
+    await under.catalog.transaction((tx) => tx.release([testDigest(1)], 'b'));
     assert.deepEqual(await pruned(under), { told: [1], removed: [1] });
-    await (await under.another()).transaction((tx) => tx.release(testDigest(2)));
+    await (await under.another()).transaction((tx) => tx.release([testDigest(2)]));
     assert.deepEqual(await pruned(under), { told: [], removed: [] });
-    await under.catalog.transaction((tx) => tx.release(testDigest(2)));
+    await under.catalog.transaction((tx) => tx.release([testDigest(2)]));
     assert.deepEqual(await pruned(under), { told: [2], removed: [2] });
   });
 
@@ -268,7 +268,7 @@ function interruptionChecks(check: Check): void {
     await under.catalog.transaction(async (tx) => {
       await tx.ensureRepository('a', 'file');
       await tx.publish('a', { reason: 'import', put: [{ path: 'x', artifact: testArtifact(1) }] });
-      await tx.release(testDigest(1));
+      await tx.release([testDigest(1)]);
     });
     assert.deepEqual(await pruned(under), { told: [], removed: [] });
   });

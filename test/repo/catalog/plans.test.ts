@@ -173,7 +173,7 @@ async function publishOne(catalog: SqlCatalog, n: number): Promise<void> {
   await catalog.transaction(async (tx) => {
     await tx.recordBlob({ digest: testDigest(n), size: n, stamp: 's' });
     await tx.publish('a', { reason: 'test', put });
-    await tx.release(testDigest(n));
+    await tx.release([testDigest(n)]);
   });
 }
 
