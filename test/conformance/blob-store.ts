@@ -84,6 +84,13 @@ export function blobStoreConformance(name: string, make: () => Promise<BlobStore
         assert.deepEqual(await store.stat(again.digest), again);
       });
 
+      check('put twice at once is one blob, with the stamp that both are told', async ({ store }) => {
+        const bytes = pattern(1234, 43);
+        const stats = await Promise.all(Array.from({ length: 8 }, () => store.put(Buffer.from(bytes))));
+        const stored = await store.stat(digestOf(bytes));
+        for (const stat of stats) assert.deepEqual(stat, stored);
+      });
+
       check('in one go is what was expected, or is not kept; others at the same time are', async ({ store }) => {
         const [good, bad] = [pattern(1000, 41), pattern(1000, 42)];
         const kept = store.put(good);

@@ -116,7 +116,7 @@ export interface BlobStore {
   create(options?: CreateOptions): Promise<BlobWriter>;
   /**
    * Stores bytes that are in memory, as `create`, `writeAt` and `commit(expected)` do, in one go. Many at once cost far less
-   * than one after the other. The bytes must stay as they are until then.
+   * than one after the other. The bytes must stay as they are until then. The same bytes at the same time are stored once.
    * @throws as `commit`, and space.insufficient; nothing is left then
    */
   put(bytes: Uint8Array, expected?: Expected): Promise<BlobStat>;

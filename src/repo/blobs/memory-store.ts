@@ -4,6 +4,7 @@ import { busyPartial, damagedBlob, missingBlob, missingPartial, storeIsClosed, w
 import type { BlobReader, BlobStat, BlobStore, BlobWriter, ByteRange, Digest, Expected } from './blob-store.ts';
 import { ByteRanges } from './byte-ranges.ts';
 import { mismatch, mustHaveNoGap } from './commit-checks.ts';
+import { digestOfBytes } from './digest-of.ts';
 import { digestOfHex } from './layout.ts';
 
 export interface MemoryStoreOptions {
@@ -19,6 +20,7 @@ export class MemoryStore implements BlobStore {
   readonly #suspended = new Map<string, Staged>();
   readonly #writers = new Map<string, MemoryWriter>();
   readonly #readers = new Set<MemoryReader>();
+  readonly #putting = new Map<Digest, Promise<BlobStat>>();
   #closed = false;
 
   constructor(options: MemoryStoreOptions = {}) {
@@ -45,10 +47,19 @@ export class MemoryStore implements BlobStore {
   }
 
   async put(bytes: Uint8Array, expected: Expected = {}): Promise<BlobStat> {
+    const digest = digestOfBytes(bytes);
+    const wrong = mismatch({ digest, size: bytes.byteLength }, expected);
+    if (wrong !== undefined) throw wrong;
+    const putting = this.#putting.get(digest) ?? this.#putWhole(bytes).finally(() => this.#putting.delete(digest));
+    this.#putting.set(digest, putting);
+    return await putting;
+  }
+
+  async #putWhole(bytes: Uint8Array): Promise<BlobStat> {
     const writer = await this.create();
     try {
       await writer.writeAt(0, bytes);
-      return await writer.commit(expected);
+      return await writer.commit();
     } finally {
       await writer.cancel();
     }

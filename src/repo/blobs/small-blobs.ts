@@ -3,7 +3,7 @@
  * once, files are flushed side by side, which a file system's journal makes one commit of, and each folder once for all that
  * got a name in it. For each of them the order stays what it is: file, then name, then folder, and only then anybody is told.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import fs, { existsSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { promisify } from 'node:util';
@@ -11,9 +11,10 @@ import { limits } from '../../limits.ts';
 import { storeIsClosed } from './blob-errors.ts';
 import type { BlobStat, Digest, Expected } from './blob-store.ts';
 import { mismatch } from './commit-checks.ts';
+import { digestOfBytes } from './digest-of.ts';
 import { blobStat } from './disk-reader.ts';
 import { asSpaceError, syncDirectory } from './durable.ts';
-import { blobPath, digestOfHex, partPath } from './layout.ts';
+import { blobPath, partPath } from './layout.ts';
 import type { Shards } from './shards.ts';
 
 /** A stored blob is not written to again, by nobody. What is open already can be. */
@@ -54,7 +55,7 @@ interface Named extends Staged {
 
 export class SmallBlobs {
   readonly #home: SmallBlobsHome;
-  #waiting: Waiting[] = [];
+  readonly #waiting = new Map<Digest, Waiting>();
   #running: Promise<void> | undefined;
   #closed = false;
 
@@ -64,14 +65,14 @@ export class SmallBlobs {
 
   /** As BlobStore.put. */
   async put(bytes: Uint8Array, expected: Expected): Promise<BlobStat> {
-    const digest = digestOfHex(createHash('sha256').update(bytes).digest('hex'));
-    if (digest === undefined) throw new TypeError('a hash is a digest');
+    const digest = digestOfBytes(bytes);
     const wrong = mismatch({ digest, size: bytes.byteLength }, expected);
     if (wrong !== undefined) throw wrong;
-    const stored = Promise.withResolvers<BlobStat>();
-    this.#waiting.push({ digest, bytes, stored });
+    // One file for bytes that come twice: of two with one name, only the last to get it would have the stamp that is told.
+    const waiting = this.#waiting.get(digest) ?? { digest, bytes, stored: Promise.withResolvers<BlobStat>() };
+    this.#waiting.set(digest, waiting);
     this.#running ??= this.#run();
-    return await stored.promise;
+    return await waiting.stored.promise;
   }
 
   /** What waits fails; what is under way is brought to its end. */
@@ -83,8 +84,9 @@ export class SmallBlobs {
   /** While one group is on its way, the next one gathers. */
   async #run(): Promise<void> {
     await undefined; // whoever comes at the same time comes along
-    while (this.#waiting.length > 0) {
-      const group = this.#waiting.splice(0, limits.storeTogether);
+    while (this.#waiting.size > 0) {
+      const group = [...this.#waiting.values().take(limits.storeTogether)];
+      for (const { digest } of group) this.#waiting.delete(digest);
       if (this.#closed) for (const { stored } of group) stored.reject(storeIsClosed());
       else await this.#store(group);
     }

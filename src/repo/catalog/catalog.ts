@@ -137,8 +137,8 @@ export interface CatalogTransaction {
   /** Keeps, or replaces, the record of a sync that began then. Only the newest of an upstream are kept. */
   recordSync(sync: SyncRecord): Promise<void>;
   /**
-   * Ends leases of these digests that this catalog took (see Catalog.lease): that of this job, and what was taken without one. Without a
-   * job: those of all jobs.
+   * Ends leases of these digests that this catalog took (see Catalog.lease): those of this job, and what was taken without
+   * one. Without a job: those of all jobs.
    */
   release(digests: Iterable<Digest>, job?: string): Promise<void>;
   /** As `Catalog.setMeta`, with the transaction. */

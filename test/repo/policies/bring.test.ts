@@ -1,21 +1,12 @@
 /** Versions of policy texts: when there is a new one, what is held, and what goes together. */
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
-import { type App, openApp } from '../../../src/app.ts';
+import { test } from 'node:test';
+import type { App } from '../../../src/app.ts';
 import { isAirlockError } from '../../../src/errors.ts';
 import { approvePolicy } from '../../../src/repo/policies/approve.ts';
 import { bringPolicies, type PolicyText } from '../../../src/repo/policies/bring.ts';
 import { allVersions, readVersion, requireVersion } from '../../../src/repo/policies/versions.ts';
-import { tempDir } from '../../support/temp-dir.ts';
-
-async function openNew(t: TestContext): Promise<App> {
-  const app = await openApp({ dataDir: await tempDir(t) });
-  t.after(() => app.close());
-  return app;
-}
-
-const aws = (...actions: string[]) =>
-  JSON.stringify({ Version: '2012-10-17', Statement: { Effect: 'Allow', Action: actions, Resource: '*' } });
+import { aws, openNew } from './scene.ts';
 
 function text(name: string, content: string, more: Partial<PolicyText> = {}): PolicyText {
   return {

@@ -1,21 +1,12 @@
 /** Versions that a person refused: never published, known again, and open to a change of mind. */
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
-import { type App, openApp } from '../../../src/app.ts';
+import { test } from 'node:test';
+import type { App } from '../../../src/app.ts';
 import { type ErrorCode, isAirlockError } from '../../../src/errors.ts';
 import { approvePolicy, rejectPolicy } from '../../../src/repo/policies/approve.ts';
 import { bringPolicies } from '../../../src/repo/policies/bring.ts';
 import { allVersions, artifactOf } from '../../../src/repo/policies/versions.ts';
-import { tempDir } from '../../support/temp-dir.ts';
-
-async function openNew(t: TestContext): Promise<App> {
-  const app = await openApp({ dataDir: await tempDir(t) });
-  t.after(() => app.close());
-  return app;
-}
-
-const aws = (...actions: string[]) =>
-  JSON.stringify({ Version: '2012-10-17', Statement: { Effect: 'Allow', Action: actions, Resource: '*' } });
+import { aws, openNew } from './scene.ts';
 
 async function bring(app: App, texts: Record<string, string>, holdWidening = true): Promise<string[]> {
   const all = Object.entries(texts).map(([name, content]) => ({
